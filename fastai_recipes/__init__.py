@@ -1,5 +1,18 @@
 """Training callbacks and recipes for fastai that are exact, composable, cheap and honest
 
+`fastai_recipes` adds to a standard fastai `Learner` what people otherwise copy from gists: sharpness-aware minimization, averages of the weights, and more to come, each as one callback or method. Each is **exact**, equal to its paper and tested against an independent reference, and it keeps being so together with mixed precision, MixUp, clipping, frozen layers, any optimizer and each other. What it costs and what it gains or loses is measured and written down, losses included.
+
+| `learn.add_cb(...)` | what it does | paper | status |
+|---|---|---|---|
+| `SAM(rho=0.05)` | sharpness-aware minimization; `adaptive=True` is ASAM, `every=k` saves time | [2010.01412](https://arxiv.org/abs/2010.01412), [2102.11600](https://arxiv.org/abs/2102.11600) | ready; not yet with `GradientAccumulation` |
+| `EMA(decay=0.9998)` | exponential moving average of the weights, for validation, saving and after `fit` | [1703.01780](https://arxiv.org/abs/1703.01780) | ready |
+| `SWA()` | stochastic weight averaging | [1803.05407](https://arxiv.org/abs/1803.05407) | planned |
+| `AWP()` | adversarial weight perturbation | [2004.05884](https://arxiv.org/abs/2004.05884) | planned |
+| `BatchLossFilter()` | train on the hardest samples of each batch | [1910.00762](https://arxiv.org/abs/1910.00762) | planned |
+| `SkipNonFinite()`, `Rollback()` | fp16 that survives a NaN or a divergence | | planned |
+| `WeightedSampling()` | class balance for a `Learner` that exists | | planned |
+| `Checkpoint()` | resume to the bit after a kill | | planned |
+
 Modules:
 
 - `fastai_recipes.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.

@@ -211,7 +211,9 @@ class StandIn:
         params:list[Tensor], # The parameters whose gradients are unscaled
     ):
         self.param_groups, self.stepped = [dict(params=params)], False
-    def step(self, *args, **kwargs): self.stepped = True
+    def step(self):
+        "Called by a `GradScaler` when the gradients are finite"
+        self.stepped = True
 
     def unscale(self,
         learn:Learner, # In a training batch, after the second backward pass

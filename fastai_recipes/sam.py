@@ -34,7 +34,8 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation
 from torch import Tensor
 
-from .core import StandIn, StepCallback, check_choice, check_range, is_search, model_device, rerun_batch, rng_state, trainable, weights_put_back
+from .core import (StandIn, StepCallback, check_choice, check_range, is_search, model_device, rerun_batch, rng_state,
+                                 trainable, weights_put_back)
 
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
@@ -73,6 +74,7 @@ def sam_ascent(
 class SAM(StepCallback):
     "Sharpness-aware minimization (arXiv:2010.01412), or ASAM (arXiv:2102.11600) with `adaptive`"
     order, run_valid = MixedPrecision.order + .5, False
+    _stateattrs = 'n_steps', 'rng', 'stand_in'   # of a fit: not in pickles and exports
     def __init__(self,
         rho:float=0.05, # Radius of the neighbourhood, in units of the weights; at least 0, where 0 is the plain step
         adaptive:bool=False, # ASAM: the radius is relative to each weight; `rho` of 0.5 to 2 is usual then
@@ -84,10 +86,15 @@ class SAM(StepCallback):
         check_range('SAM', 'eps', eps, lo=0)
         check_range('SAM', 'every', every, lo=1, integer=True)
         self.rho, self.adaptive, self.eps, self.every = rho, adaptive, eps, every
+        self._init_state()
+
+    def _init_state(self):
+        super()._init_state()
+        self.n_steps, self.rng, self.stand_in = 0, None, None   # `stand_in` outlives the step: a GradScaler knows optimizers by their id
 
     def before_fit(self):
         super().before_fit()
-        self.n_steps, self.rng = 0, None
+        self._init_state()
 
     def before_train(self):
         trainable(self.learn.model, 'SAM')
@@ -103,7 +110,7 @@ class SAM(StepCallback):
     def before_step(self):
         if not self.due: return
         params = [p for group in self.learn.opt.param_lists for p in group if p.grad is not None]
-        self.stand_in = StandIn(params)   # kept until the step is over: a GradScaler knows optimizers by their id
+        self.stand_in = StandIn(params)
         with sam_ascent(params, self.rho, self.adaptive, self.eps):
             rerun_batch(self.learn, self.rng)
         if not self.stand_in.unscale(self.learn): raise CancelStepException

@@ -1,0 +1,46 @@
+# make demo   train on real digits with and without the callbacks   make test   everything that CI runs
+# Each sets up what it needs: .venv with the package and its tools. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test test-all lint docs run export hooks clean
+
+help:
+	@sed -n '1,2p' Makefile; echo "others: make test-all, lint, docs, run (notebooks, storing outputs), export (notebooks to package and README), hooks (git), clean"
+
+$(INSTALLED): pyproject.toml settings.ini setup.py
+	@echo "Installing into $(VENV): torch with CUDA is some 6 GB, this takes a few minutes the first time."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[dev,bench]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -W ignore::FutureWarning benchmarks/demo.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+run: $(INSTALLED)
+	$(BIN)/python -W ignore docs/run_notebooks.py
+
+export: $(INSTALLED)
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+	$(BIN)/python docs/readme.py
+
+docs: export
+
+hooks: $(INSTALLED)
+	$(BIN)/nbdev-install-hooks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info benchmarks/out .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

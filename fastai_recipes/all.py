@@ -1,0 +1,4 @@
+"Every public name of the package: `from fastai_recipes.all import *`"
+from fastai_recipes.core import *
+from fastai_recipes.sam import *
+from fastai_recipes.averaging import *

@@ -1,0 +1,83 @@
+"What a user installs: the wheel's content and metadata, and the import without optional packages."
+import configparser
+import email
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import fastai_recipes
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    "Built from a clean checkout's files, with the setuptools that is installed"
+    src, out = tmp_path_factory.mktemp('src'), tmp_path_factory.mktemp('wheel')
+    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if not (ROOT/name).exists(): continue
+        (src/name).parent.mkdir(parents=True, exist_ok=True)
+        (src/name).write_bytes((ROOT/name).read_bytes())
+    pip_wheel = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
+    subprocess.run([*pip_wheel, '-w', out, src], check=True, capture_output=True)
+    with zipfile.ZipFile(next(out.glob('*.whl'))) as z: yield z
+
+
+def test_content(wheel):
+    names = {n for n in wheel.namelist() if '.dist-info/' not in n}
+    assert names == {f'fastai_recipes/{p.name}' for p in (ROOT/'fastai_recipes').glob('*.py')}
+
+
+def test_metadata(wheel):
+    meta = email.message_from_bytes(wheel.read(next(n for n in wheel.namelist() if n.endswith('METADATA'))))
+    ini = configparser.ConfigParser(default_section='')
+    ini.read(ROOT/'settings.ini')
+    required = [r for r in meta.get_all('Requires-Dist') if 'extra ==' not in r]
+    assert required == ['fastai>=2.8', 'timm', 'optuna', 'pandas']
+    assert set(meta.get_all('Provides-Extra')) == set(ini['extras']) == {'dev', 'bench', 'docs', 'bnb', 'ray'}
+    assert meta['Version'] == fastai_recipes.__version__
+    assert 'Apache-2.0' in (meta.get('License-Expression'), meta.get('License'))
+    assert meta['Keywords'] and meta.get_all('Classifier') and meta.get_all('License-File')
+
+
+def test_no_fact_stands_twice():
+    project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
+    ini = configparser.ConfigParser(default_section='')
+    ini.read(ROOT/'settings.ini')
+    assert not set(project) & (set(ini['DEFAULT']) | {'version', 'dependencies', 'optional-dependencies'})
+    assert set(project['dynamic']) - {'version'} == {'dependencies', 'optional-dependencies'} | set(ini['DEFAULT']) - {'requirements'}
+    setup = (ROOT/'setup.py').read_text()
+    assert not any(fact in setup for fact in ('Apache', 'fastai>', 'optuna', 'Classifier', project['description']))
+
+
+def test_import_without_optional_packages():
+    code = '''
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        absent = 'optuna', 'timm', 'bitsandbytes', 'ray', 'nbdev', 'pytorch_optimizer'
+        if name.split('.')[0] in absent: raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+try: import optuna
+except ModuleNotFoundError: pass
+else: raise SystemExit('the blocker does not block')
+from fastai_recipes.all import *
+SAM(), EMA()
+'''
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
+
+
+def test_all_has_every_public_name():
+    import importlib
+
+    import fastai_recipes.all as everything
+    for p in (ROOT/'fastai_recipes').glob('*.py'):
+        if p.stem in ('__init__', '_modidx', 'all', 'testing'): continue
+        module = importlib.import_module(f'fastai_recipes.{p.stem}')
+        missing = [n for n in module.__all__ if not hasattr(everything, n)]
+        assert not missing, f'{missing} of {p.stem} are not in fastai_recipes.all'
