@@ -29,7 +29,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 
 run: $(INSTALLED)
-	$(BIN)/python -W ignore docs/run_notebooks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py
 
 export: $(INSTALLED)
 	$(BIN)/nbdev-export

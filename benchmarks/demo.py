@@ -13,6 +13,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle`
 from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
@@ -93,6 +94,7 @@ def main():
     parser.add_argument('--out', type=Path, default=Path(__file__).with_name('out'), help='folder for demo.csv and demo.png')
     args = parser.parse_args()
     if args.seeds < 2 or args.epochs < 1: parser.error('at least 2 seeds (for a standard error) and 1 epoch are needed')
+    torch.set_num_threads(1)   # the net is too small for more, and on a busy machine threads wait for each other
     began = time.perf_counter()
     acc, secs = run(args.seeds, args.epochs, args.fit)
     df = table(acc, secs)

@@ -16,8 +16,8 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 
 # %% auto #0
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng', 'hold_bn',
-           'weights_put_back', 'StepCallback', 'is_search', 'rerun_batch', 'StandIn', 'unreduced', 'per_sample_loss',
-           'average_', 'named_tensors', 'Snapshot']
+           'weights_put_back', 'StepCallback', 'is_search', 'SeenBatch', 'rerun_batch', 'StandIn', 'SecondPass',
+           'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'named_tensors', 'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -28,7 +28,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelBackwardException
+from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixHandler
 from fastai.learner import Learner
@@ -188,17 +188,39 @@ def _replaced(obj, **attrs):
         for k in attrs: obj.__dict__.pop(k, None)
         obj.__dict__.update(own)
 
+# %% ../nbs/00_core.ipynb #batch
+class SeenBatch:
+    "A training batch as the `Learner` has it after its callbacks' `before_batch`, to be run again later"
+    def __init__(self,
+        learn:Learner, # In a training batch
+        rng:dict, # `rng_state` from before the forward pass
+    ):
+        self.xb, self.yb, self.rng = learn.xb, learn.yb, rng
+        self.callbacks = [(cb, dict(vars(cb))) for cb in learn.cbs   # e.g. `MixUp`'s `lam` and `yb1`
+                          if hasattr(cb, 'before_batch') and not isinstance(cb, StepCallback)]
+
+    @contextmanager
+    def current(self,
+        learn:Learner, # The one that it was seen in
+    ) -> Iterator[None]: # A context
+        "`learn` has this batch, and its callbacks what they knew of it"
+        with ExitStack() as stack:
+            stack.enter_context(_replaced(learn, xb=self.xb, yb=self.yb))
+            for cb, known in self.callbacks: stack.enter_context(_replaced(cb, **known))
+            yield
+
 # %% ../nbs/00_core.ipynb #rerun
 def rerun_batch(
     learn:Learner, # In a training batch, after its backward pass
-    rng:dict|None=None, # `rng_state` from before the first forward pass: the same dropout masks again
+    batch:SeenBatch, # This batch, or an earlier one of the same step
 ) -> Tensor: # The loss of this pass: a scalar without gradient, not scaled
-    "Forward, loss and backward of the current batch once more; gradients are added to those that are there"
+    "Forward, loss and backward of a batch once more; gradients are added to those that are there"
     def backward(): learn._with_events(learn._backward, 'backward', CancelBackwardException)
     kept = {k: getattr(learn, k) for k in ('pred', 'loss', 'loss_grad')}
     with ExitStack() as stack:
         stack.enter_context(hold_bn(learn.model))
-        if rng is not None: stack.enter_context(replay_rng(rng))
+        stack.enter_context(replay_rng(batch.rng))
+        stack.enter_context(batch.current(learn))
         stack.enter_context(_autocast_again(learn))
         stack.enter_context(_replaced(learn, _do_grad_opt=backward, **kept))
         learn._do_one_batch()
@@ -224,6 +246,74 @@ class StandIn:
         self.stepped = False
         scaler.step(self)   # calls `self.step` unless a gradient is not finite
         return self.stepped
+
+# %% ../nbs/00_core.ipynb #second
+class SecondPass(StepCallback):
+    "Base of callbacks that compute a step's gradient again at other weights; they define `second_step`, and `due` if not each step"
+    order, run_valid = MixedPrecision.order + .5, False
+    _stateattrs = 'n_steps', 'rng', 'batches', 'stand_in', '_again'   # of a fit: not in pickles and exports
+
+    def _init_state(self):
+        super()._init_state()
+        self.n_steps, self.rng, self.batches, self._again = 0, None, [], False
+        self.stand_in = None   # outlives the step: a GradScaler knows optimizers by their id
+
+    @property
+    def due(self) -> bool: # Before and in a step
+        "Is there a second pass in this step?"
+        return not is_search(self.learn)
+
+    def before_fit(self):
+        super().before_fit()
+        self._init_state()
+
+    def before_train(self):
+        trainable(self.learn.model, type(self).__name__)
+        others = [type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, SecondPass) and cb is not self]
+        if others: raise ValueError(f'{type(self).__name__}: {others[0]} is attached too; each wants to be the one that moves the '
+                                    'weights for the second pass. Remove one of them.')
+
+    def before_batch(self): self.rng = rng_state(model_device(self.learn.model)) if self.due else None
+
+    def after_backward(self):
+        if self.rng is not None and not self._again: self.batches.append(SeenBatch(self.learn, self.rng))
+
+    def before_step(self):
+        if self.due: self.second_step([p for group in self.learn.opt.param_lists for p in group if p.grad is not None])
+
+    def second_step(self,
+        params:list[Tensor], # The optimizer's parameters that have gradients
+    ):
+        "Move the weights, call `second_gradient`, and move them back"
+        raise NotImplementedError(f'{type(self).__name__} must define `second_step`')
+
+    def second_gradient(self,
+        params:list[Tensor], # Parameters whose gradients are unscaled
+    ):
+        "Add the gradient of all the step's batches, at the present weights, to the gradients that are there"
+        self._again = True
+        try:
+            for i, batch in enumerate(self.batches):
+                with no_grad_sync(self.learn.model, i < len(self.batches) - 1): rerun_batch(self.learn, batch)
+        finally: self._again = False
+        self.stand_in = StandIn(params)
+        if not self.stand_in.unscale(self.learn): raise CancelStepException
+
+    def after_step(self):
+        super().after_step()
+        self.batches = []
+
+    def after_real_step(self): self.n_steps += 1
+
+@contextmanager
+def no_grad_sync(
+    model:nn.Module, # Wrapped for distributed training or not
+    on:bool=True, # False: a context that does nothing
+) -> Iterator[None]: # A context around forward and backward
+    "Gradients stay in this process"
+    if on and hasattr(model, 'no_sync'):
+        with model.no_sync(): yield
+    else: yield
 
 # %% ../nbs/00_core.ipynb #unreduced
 @contextmanager

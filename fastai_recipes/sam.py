@@ -29,13 +29,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from fastai.callback.core import CancelStepException
-from fastai.callback.fp16 import MixedPrecision
-from fastai.callback.training import GradientAccumulation
 from torch import Tensor
 
-from .core import (StandIn, StepCallback, check_choice, check_range, is_search, model_device, rerun_batch, rng_state,
-                                 trainable, weights_put_back)
+from .core import SecondPass, check_choice, check_range, weights_put_back
 
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
@@ -71,48 +67,63 @@ def sam_ascent(
         yield
 
 # %% ../nbs/10_sam.ipynb #sam
-class SAM(StepCallback):
+class SAM(SecondPass):
     "Sharpness-aware minimization (arXiv:2010.01412), or ASAM (arXiv:2102.11600) with `adaptive`"
-    order, run_valid = MixedPrecision.order + .5, False
-    _stateattrs = 'n_steps', 'rng', 'stand_in'   # of a fit: not in pickles and exports
     def __init__(self,
         rho:float=0.05, # Radius of the neighbourhood, in units of the weights; at least 0, where 0 is the plain step
         adaptive:bool=False, # ASAM: the radius is relative to each weight; `rho` of 0.5 to 2 is usual then
         eps:float=1e-12, # Added to the gradient's norm; at least 0
         every:int=1, # Take the second pass in each `every`-th optimizer step, plain steps in between; at least 1
+        start:float=0., # Begin after this fraction of the training, in [0, 1]; plain steps before
+        end:float=1., # Stop after this fraction of the training, in [`start`, 1]; plain steps after
+        groups:list[int]|None=None, # Indices of the parameter groups that are perturbed, which may count from the end; all if None
+        local:bool=False, # Distributed: climb with each process' own gradient (the paper's m-sharpness) instead of the average
     ):
         check_range('SAM', 'rho', rho, lo=0)
         check_choice('SAM', 'adaptive', adaptive, (True, False))
         check_range('SAM', 'eps', eps, lo=0)
         check_range('SAM', 'every', every, lo=1, integer=True)
-        self.rho, self.adaptive, self.eps, self.every = rho, adaptive, eps, every
+        check_range('SAM', 'start', start, lo=0, hi=1)
+        check_range('SAM', 'end', end, lo=start, hi=1)
+        for g in groups or []: check_range('SAM', 'groups', g, integer=True)
+        if groups == []: raise ValueError('SAM: `groups` is []; it must name at least one parameter group, or be None for all')
+        check_choice('SAM', 'local', local, (True, False))
+        self.rho, self.adaptive, self.eps, self.every, self.start, self.end = rho, adaptive, eps, every, start, end
+        self.groups, self.local = groups, local
         self._init_state()
-
-    def _init_state(self):
-        super()._init_state()
-        self.n_steps, self.rng, self.stand_in = 0, None, None   # `stand_in` outlives the step: a GradScaler knows optimizers by their id
-
-    def before_fit(self):
-        super().before_fit()
-        self._init_state()
-
-    def before_train(self):
-        trainable(self.learn.model, 'SAM')
-        if any(isinstance(cb, GradientAccumulation) for cb in self.learn.cbs):
-            raise ValueError('SAM: `GradientAccumulation` is attached; together they are not supported yet, as the second '
-                             'pass would see the last micro-batch only. Remove one of them.')
 
     @property
-    def due(self): return (self.n_steps + 1) % self.every == 0 and not is_search(self.learn)
+    def due(self) -> bool: # Before and in a step
+        "Is this step a SAM step?"
+        within = self.start <= self.learn.pct_train < self.end or self.end == 1 <= self.learn.pct_train
+        return super().due and within and (self.n_steps + 1) % self.every == 0
 
-    def before_batch(self): self.rng = rng_state(model_device(self.learn.model)) if self.due else None
+    def before_train(self):
+        super().before_train()
+        n = len(self.learn.opt.param_lists)
+        for g in self.groups or []: check_range('SAM', 'groups', g, lo=-n, hi=n-1, integer=True)
+        scaler = getattr(self.learn, 'scaler', None)
+        if self.local and scaler is not None and scaler.is_enabled():
+            raise ValueError('SAM: `local` is True under a GradScaler; processes would disagree about an overflow of their own gradient, '
+                             'and wait for each other forever. Use bf16, or `local=False`.')
 
-    def before_step(self):
-        if not self.due: return
-        params = [p for group in self.learn.opt.param_lists for p in group if p.grad is not None]
-        self.stand_in = StandIn(params)
-        with sam_ascent(params, self.rho, self.adaptive, self.eps):
-            rerun_batch(self.learn, self.rng)
-        if not self.stand_in.unscale(self.learn): raise CancelStepException
+    def before_batch(self):
+        super().before_batch()
+        if self.local: self._sync(not self.due)
 
-    def after_real_step(self): self.n_steps += 1
+    def after_backward(self):
+        super().after_backward()
+        if self.local: self._sync(True)
+
+    def _sync(self, on):
+        "Let gradients be averaged over processes, or keep them local from the next forward pass on"
+        if hasattr(self.learn.model, 'require_backward_grad_sync'): self.learn.model.require_backward_grad_sync = on
+
+    def second_step(self, params):
+        if self.groups is not None:
+            chosen = {id(p) for g in self.groups for p in self.learn.opt.param_lists[g]}
+            moved = [p for p in params if id(p) in chosen]
+        else: moved = params
+        with sam_ascent(moved, self.rho, self.adaptive, self.eps):
+            for p in params: p.grad.zero_()
+            self.second_gradient(params)
