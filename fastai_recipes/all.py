@@ -2,3 +2,4 @@
 from fastai_recipes.core import *
 from fastai_recipes.sam import *
 from fastai_recipes.averaging import *
+from fastai_recipes.awp import *

@@ -9,8 +9,9 @@ from pytorch_optimizer import SAM as PeerSAM
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from fastai_recipes.awp import AWP
 from fastai_recipes.sam import SAM
-from fastai_recipes.testing import exact_learner, quiet, toy_dls
+from fastai_recipes.testing import digits_learner, exact_learner, quiet, toy_dls
 
 
 def norm_in_float64(groups, weight_adaptive=False, **kwargs):
@@ -43,3 +44,8 @@ def test_ten_steps_of_pytorch_optimizer(tol, adaptive, mine, base, monkeypatch):
     for a, b, c in zip(model.parameters(), peer.parameters(), start.parameters(), strict=True):
         assert (a - b).abs().max() < tol
         assert (a - c).abs().max() > 1e-3
+
+
+def test_one_second_pass_only():
+    learn = digits_learner(cbs=[AWP(), SAM()])
+    with quiet(learn), pytest.raises(ValueError, match='is attached too'): learn.fit(1)

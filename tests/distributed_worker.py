@@ -1,0 +1,54 @@
+"Trains in two processes under torchrun; each rank writes what it ended with. See test_distributed.py."
+import os
+import sys
+import warnings
+from copy import deepcopy
+from functools import partial
+
+import torch
+from fastai.callback.training import GradientAccumulation
+from fastai.distributed import DistributedDL
+from fastai.optimizer import SGD
+from torch import nn
+
+from fastai_recipes.all import AWP, EMA, SAM, SWA
+from fastai_recipes.testing import copied, exact_learner, quiet, toy_dls
+
+EPOCHS, LR, N, BS = 2, .1, 48, 6                     # BS in each process
+SETUPS = {'sam': lambda: [SAM(.2)], 'sam local': lambda: [SAM(.2, local=True)], 'sam every': lambda: [SAM(.2, every=2, local=True)],
+          'sam accumulated': lambda: [SAM(.2), GradientAccumulation(2*BS)],
+          'sam local accumulated': lambda: [SAM(.2, local=True), GradientAccumulation(2*BS)],
+          'awp': lambda: [AWP(.1, .1)], 'ema': lambda: [EMA(.9)], 'sam ema': lambda: [SAM(.2), EMA(.9)], 'swa': lambda: [SWA(start=0.)]}
+
+
+def data():
+    gen = torch.Generator().manual_seed(0)
+    return torch.randn(N, 6, generator=gen, dtype=torch.float64), torch.randint(0, 3, (N,), generator=gen)
+
+
+def model(bn=False):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8) if bn else nn.Identity(), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+def broadcast(self, t, rank):
+    "fastai's, without `.cuda()`"
+    t = torch.tensor(t)
+    torch.distributed.broadcast(t, rank)
+    return t.tolist()
+
+
+def train(name):
+    learn = exact_learner(model(bn=name == 'swa'), toy_dls(*data(), bs=BS), opt_func=partial(SGD, mom=.9), cbs=SETUPS[name]())
+    with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True): learn.fit(EPOCHS, LR)
+    found = dict(model=copied(learn.model), valid=learn.recorder.values[-1][1])
+    if hasattr(learn, 'ema'): found['average'] = learn.ema.average
+    return found
+
+
+if __name__ == '__main__':
+    warnings.filterwarnings('ignore')
+    torch.set_num_threads(1)
+    DistributedDL._broadcast = broadcast
+    found = {name: deepcopy(train(name)) for name in SETUPS}
+    torch.save(found, f"{sys.argv[1]}/{os.environ['RANK']}.pt")

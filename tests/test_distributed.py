@@ -1,0 +1,90 @@
+"Two real processes with gloo: ranks agree to the bit, and with one process or the formula to rounding."
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from distributed_worker import BS, EPOCHS, LR, SETUPS, N, data, model
+from fastai.optimizer import SGD
+from torch.nn.functional import cross_entropy
+
+from fastai_recipes.all import AWP, EMA, SAM, named_tensors
+from fastai_recipes.testing import exact_learner, quiet, same, toy_dls
+
+BATCHES = [[torch.arange(r*N//2 + i, r*N//2 + i + BS) for r in range(2)] for i in range(0, N//2, BS)]   # indices for each rank
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    out = tmp_path_factory.mktemp('ranks')
+    cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+           Path(__file__).with_name('distributed_worker.py'), out]
+    res = subprocess.run(cmd, capture_output=True, text=True, timeout=300)
+    assert res.returncode == 0, res.stderr[-5000:]
+    return [torch.load(out/f'{r}.pt') for r in range(2)]
+
+
+def one_process(*cbs, n_acc=1):
+    "The same batches, both ranks' together"
+    x, y = data()
+    order = torch.cat([torch.cat(b) for b in BATCHES])
+    learn = exact_learner(model(), toy_dls(x[order], y[order], bs=2*BS*n_acc), opt_func=partial(SGD, mom=.9), cbs=list(cbs))
+    with quiet(learn): learn.fit(EPOCHS, LR)
+    return learn
+
+
+def local_sam(rho=.2, every=1, n_acc=1):
+    "By the formula: each rank climbs with its own gradient, the optimizer steps with the mean of theirs"
+    net, (x, y) = model(), data()
+    opt = torch.optim.SGD(net.parameters(), lr=LR, momentum=.9)
+    params = list(net.parameters())
+    steps = [[torch.cat([b[r] for b in BATCHES[i:i+n_acc]]) for r in range(2)] for i in range(0, len(BATCHES), n_acc)]*EPOCHS
+    for i, step in enumerate(steps):
+        grads = []
+        for idx in step:
+            g = torch.autograd.grad(cross_entropy(net(x[idx]), y[idx]), params)
+            if (i+1) % every == 0:
+                norm = sum(o.square().sum() for o in g).sqrt()
+                with torch.no_grad():
+                    for p, o in zip(params, g, strict=True): p.add_(rho*o/norm)
+                moved, g = g, torch.autograd.grad(cross_entropy(net(x[idx]), y[idx]), params)
+                with torch.no_grad():
+                    for p, o in zip(params, moved, strict=True): p.sub_(rho*o/norm)
+            grads.append(g)
+        for p, a, b in zip(params, *grads, strict=True): p.grad = (a + b)/2
+        opt.step()
+    return net
+
+
+def close(found, net, eps=1e-10):
+    return all((found[n] - t).abs().max() < eps for n, t in named_tensors(net).items() if t.is_floating_point())
+
+
+@pytest.mark.parametrize('name', list(SETUPS))
+def test_ranks_are_identical(ranks, name):
+    a, b = (r[name] for r in ranks)
+    assert same(a['model'], b['model'])
+    if 'average' in a: assert same(a['average'], b['average']) and same(a['model'], a['average'])
+
+
+@pytest.mark.parametrize('name, cbs, n_acc', [('sam', [SAM(.2)], 1), ('sam accumulated', [SAM(.2)], 2), ('awp', [AWP(.1, .1)], 1),
+                                              ('ema', [EMA(.9)], 1), ('sam ema', [SAM(.2), EMA(.9)], 1)])
+def test_equal_to_one_process(ranks, name, cbs, n_acc):
+    assert close(ranks[0][name]['model'], one_process(*cbs, n_acc=n_acc).model)
+
+
+@pytest.mark.parametrize('name, kw', [('sam local', {}), ('sam every', dict(every=2)), ('sam local accumulated', dict(n_acc=2))])
+def test_local_ascent(ranks, name, kw):
+    assert close(ranks[0][name]['model'], local_sam(**kw))
+    if name == 'sam local': assert not close(ranks[0][name]['model'], one_process(SAM(.2)).model, eps=1e-6)
+
+
+def test_swa_statistics(ranks):
+    "The mean over both ranks' batches, at the averaged weights"
+    net, (x, _) = model(bn=True), data()
+    net.load_state_dict(ranks[0]['swa']['model'])
+    hidden = [net[0](x[idx]) for b in BATCHES for idx in b]
+    assert (net[1].running_mean - torch.stack([h.mean(0) for h in hidden]).mean(0)).abs().max() < 1e-12
+    assert (net[1].running_var - torch.stack([h.var(0) for h in hidden]).mean(0)).abs().max() < 1e-12
