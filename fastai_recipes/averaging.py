@@ -39,7 +39,7 @@ from fastai.torch_core import find_bs
 from torch import Tensor, nn
 
 from .core import (StepCallback, autocast_of, average_, check_choice, check_range, is_search, named_tensors,
-                                  trainable, untouched_rng, unwrapped)
+                                  reached, trainable, untouched_rng, unwrapped)
 
 # %% ../nbs/11_averaging.ipynb #decay
 def ema_decay(
@@ -232,7 +232,7 @@ class EMA(WeightAverage):
         self.decay, self.warmup, self.start, self.every = decay, warmup, start, every
 
     def after_real_step(self):
-        if not self._fitting or (not self.n_updates and self.learn.pct_train < self.start): return
+        if not self._fitting or not (self.n_steps or reached(self.learn, self.start)): return
         self.n_steps += 1
         if self.n_steps % self.every == 0: self.update(1 - ema_decay(self.n_updates, self.decay, self.warmup))
 
@@ -261,7 +261,7 @@ def reestimate_bn_(
                 for stat in (m.running_mean, m.running_var):
                     dist.all_reduce(stat); stat /= dist.get_world_size()
     finally:
-        for m, momentum in zip(layers, momenta): m.momentum = momentum
+        for m, momentum in zip(layers, momenta, strict=True): m.momentum = momentum
         for m, training in modes: m.training = training
     return n
 
@@ -320,7 +320,7 @@ class SWA(WeightAverage):
             self._trains = {id(m): m.training for m in self.learn.model.modules()}
 
     @property
-    def _begun(self): return self._fitting and self.learn.pct_train >= self.start
+    def _begun(self): return self._fitting and reached(self.learn, self.start)
 
     def before_step(self):
         "After `ParamScheduler`, which sets the rate in `before_batch`"
@@ -355,7 +355,7 @@ class SWA(WeightAverage):
         if rate < .01*self._peak and not self._warned:
             self._warned = True
             warn(f"SWA: the learning rate is {rate:.2g}, below 1% of its peak of {self._peak:.2g}; weights hardly move any more, and their "
-                 "mean adds little. Give `SWA(lr=...)`, or train with `fit` or a schedule that stays up.")
+                 "mean adds little. Give `SWA(lr=...)`, or train with `fit` or a schedule that stays up.", stacklevel=2)
         self.update(1/(self.n_updates + 1))
         self._fresh = False
 

@@ -30,7 +30,7 @@ __all__ = ['awp_perturb_', 'AWP']
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_range, unwrapped, weights_put_back
+from .core import SecondPass, check_range, reached, unwrapped, weights_put_back
 
 # %% ../nbs/16_awp.ipynb #perturb
 @torch.no_grad()
@@ -65,9 +65,9 @@ class AWP(SecondPass):
         self._init_state()
 
     @property
-    def due(self) -> bool: # Before and in a step
+    def due(self) -> bool: # As in `SecondPass`
         "Is this an AWP step?"
-        return super().due and self.learn.pct_train >= self.start
+        return super().due and reached(self.learn, self.start)
 
     def before_train(self):
         super().before_train()

@@ -17,8 +17,8 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 # %% auto #0
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng',
            'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'weights_put_back', 'StepCallback',
-           'is_search', 'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced',
-           'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'Snapshot']
+           'is_search', 'reached', 'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync',
+           'unreduced', 'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -190,6 +190,14 @@ def is_search(
     "Callbacks that change or record what training gives stay out of such a fit"
     return hasattr(learn, 'lr_finder')
 
+# %% ../nbs/00_core.ipynb #reached
+def reached(
+    learn:Learner, # In a training batch
+    fraction:float, # Of the training, in [0, 1]
+) -> bool: # Is this batch at or past it?
+    "`pct_train` is a sum of many small numbers, which may fall short of a round one"
+    return learn.pct_train >= fraction - 1e-9
+
 # %% ../nbs/00_core.ipynb #autocast-again
 @contextmanager
 def _autocast_again(learn:Learner):
@@ -285,16 +293,16 @@ class StandIn:
 class SecondPass(StepCallback):
     "Base of callbacks that compute a step's gradient again at other weights; they define `second_step`, and `due` if not each step"
     order, run_valid = MixedPrecision.order + .5, False
-    _stateattrs = 'n_steps', 'rng', 'batches', 'stand_in', '_again'   # of a fit: not in pickles and exports
+    _stateattrs = 'n_steps', 'now', 'rng', 'batches', 'stand_in', '_again'   # of a fit: not in pickles and exports
 
     def _init_state(self):
         super()._init_state()
-        self.n_steps, self.rng, self.batches, self._again = 0, None, [], False
+        self.n_steps, self.now, self.rng, self.batches, self._again = 0, None, None, [], False
         self.stand_in = None   # outlives the step: a GradScaler knows optimizers by their id
 
     @property
-    def due(self) -> bool: # Before and in a step
-        "Is there a second pass in this step?"
+    def due(self) -> bool: # Asked once for each step, in `before_batch` of its first micro-batch; then it is `now`
+        "Shall there be a second pass in this step?"
         return not is_search(self.learn)
 
     def before_fit(self):
@@ -307,13 +315,15 @@ class SecondPass(StepCallback):
         if others: raise ValueError(f'{type(self).__name__}: {others[0]} is attached too; each wants to be the one that moves the '
                                     'weights for the second pass. Remove one of them.')
 
-    def before_batch(self): self.rng = rng_state(model_device(self.learn.model)) if self.due else None
+    def before_batch(self):
+        if self.now is None: self.now = self.due
+        if self.now: self.rng = rng_state(model_device(self.learn.model))
 
     def after_backward(self):
-        if self.rng is not None and not self._again: self.batches.append(SeenBatch(self.learn, self.rng))
+        if self.now and not self._again: self.batches.append(SeenBatch(self.learn, self.rng))
 
     def before_step(self):
-        if self.due: self.second_step([p for group in self.learn.opt.param_lists for p in group if p.grad is not None])
+        if self.now: self.second_step([p for group in self.learn.opt.param_lists for p in group if p.grad is not None])
 
     def second_step(self,
         params:list[Tensor], # The optimizer's parameters that have gradients
@@ -335,7 +345,7 @@ class SecondPass(StepCallback):
 
     def after_step(self):
         super().after_step()
-        self.batches = []
+        self.now, self.rng, self.batches = None, None, []
 
     def after_real_step(self): self.n_steps += 1
 

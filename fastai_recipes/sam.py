@@ -31,7 +31,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_choice, check_range, weights_put_back
+from .core import SecondPass, check_choice, check_range, reached, weights_put_back
 
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
@@ -93,9 +93,9 @@ class SAM(SecondPass):
         self._init_state()
 
     @property
-    def due(self) -> bool: # Before and in a step
-        "Is this step a SAM step?"
-        within = self.start <= self.learn.pct_train < self.end or self.end == 1 <= self.learn.pct_train
+    def due(self) -> bool: # As in `SecondPass`
+        "Is this a SAM step?"
+        within = reached(self.learn, self.start) and (self.end == 1 or not reached(self.learn, self.end))
         return super().due and within and (self.n_steps + 1) % self.every == 0
 
     def before_train(self):
@@ -109,7 +109,7 @@ class SAM(SecondPass):
 
     def before_batch(self):
         super().before_batch()
-        if self.local: self._sync(not self.due)
+        if self.local: self._sync(not self.now)
 
     def after_backward(self):
         super().after_backward()

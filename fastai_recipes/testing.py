@@ -11,6 +11,7 @@ __all__ = ['Arrays', 'toy_dls', 'digits_dls', 'small_convnet', 'two_groups', 'di
            'FloatLoss', 'exact_learner', 'CPUMixedPrecision']
 
 # %% ../nbs/02_testing.ipynb #imports
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -146,6 +147,8 @@ def exact_learner(
 class CPUMixedPrecision(MixedPrecision):
     "fastai's `MixedPrecision` with the CPU's autocast and `GradScaler`"
     def before_fit(self):
-        super().before_fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')   # of CUDA, which is not there
+            super().before_fit()
         self.autocast = torch.autocast('cpu', dtype=self.autocast.fast_dtype)
         self.learn.scaler = torch.amp.GradScaler('cpu', **self.kwargs)
