@@ -19,10 +19,12 @@ from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
 from fastprogress.fastprogress import progress_bar
 
-from fastai_recipes.all import EMA, SAM
+from fastai_recipes.all import AWP, EMA, SAM, SWA
 from fastai_recipes.testing import digits_dls, digits_learner, quiet
 
-SETUPS = {'plain': [], 'SAM': [SAM], 'EMA': [EMA], 'SAM + EMA': [SAM, EMA]}
+SETUPS = {'plain': [], 'SAM': [SAM], 'EMA': [EMA], 'SAM + EMA': [SAM, EMA], 'SAM(0.2)': [lambda: SAM(.2)],
+          'ASAM': [lambda: SAM(1., adaptive=True)], 'SWA': [SWA], 'AWP': [lambda: AWP(1e-2, start=.2)]}
+SHOWN = ['plain', 'SAM', 'EMA', 'SAM + EMA']
 
 
 class Watch(Callback):
@@ -44,16 +46,16 @@ def train(cbs, seed, epochs, fit, bar, done):
     return [row[-1] for row in learn.recorder.values], np.median(learn.watch.seconds)
 
 
-def run(seeds, epochs, fit):
+def run(setups, seeds, epochs, fit):
     "`(accuracies, seconds)` of each setup: arrays of shape (seeds, epochs) and (seeds,)"
-    bar = progress_bar(range(seeds*len(SETUPS)*epochs))
+    bar = progress_bar(range(seeds*len(setups)*epochs))
     bar.update(0)
-    acc, secs = ({name: [] for name in SETUPS} for _ in range(2))
+    acc, secs = ({name: [] for name in setups} for _ in range(2))
     done = 0
     for seed in range(seeds):          # the setups take turns, so that a busy machine slows all of them
-        for name, cbs in SETUPS.items():
+        for name in setups:
             bar.comment = f'{name}, seed {seed}'
-            a, s = train(cbs, seed, epochs, fit, bar, done)
+            a, s = train(SETUPS[name], seed, epochs, fit, bar, done)
             done += epochs
             acc[name].append(a)
             secs[name].append(s)
@@ -64,7 +66,7 @@ def table(acc, secs):
     "One row for each setup; the standard error is over seeds, differences to plain are paired by seed"
     def se(x): return x.std(ddof=1)/len(x)**.5
     rows = []
-    for name in SETUPS:
+    for name in acc:
         last, gain = 100*acc[name][:, -1], 100*(acc[name][:, -1] - acc['plain'][:, -1])
         rows.append({'setup': name, 'accuracy %': f'{last.mean():.2f} ± {se(last):.2f}',
                      'gain over plain': '' if name == 'plain' else f'{gain.mean():+.2f} ± {se(gain):.2f}',
@@ -91,12 +93,13 @@ def main():
     parser.add_argument('--seeds', type=int, default=3, help='trainings of each setup, at least 2')
     parser.add_argument('--epochs', type=int, default=20, help='epochs of each training')
     parser.add_argument('--fit', choices=('fit', 'fit_one_cycle', 'fit_flat_cos'), default='fit', help="a Learner's method")
+    parser.add_argument('--setups', nargs='+', choices=list(SETUPS), default=SHOWN, help='what to compare; plain is always there')
     parser.add_argument('--out', type=Path, default=Path(__file__).with_name('out'), help='folder for demo.csv and demo.png')
     args = parser.parse_args()
     if args.seeds < 2 or args.epochs < 1: parser.error('at least 2 seeds (for a standard error) and 1 epoch are needed')
     torch.set_num_threads(1)   # the net is too small for more, and on a busy machine threads wait for each other
     began = time.perf_counter()
-    acc, secs = run(args.seeds, args.epochs, args.fit)
+    acc, secs = run(list(dict.fromkeys(['plain', *args.setups])), args.seeds, args.epochs, args.fit)
     df = table(acc, secs)
     args.out.mkdir(parents=True, exist_ok=True)
     df.to_csv(args.out/'demo.csv')

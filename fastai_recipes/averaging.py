@@ -39,7 +39,7 @@ from fastai.torch_core import find_bs
 from torch import Tensor, nn
 
 from .core import (StepCallback, autocast_of, average_, check_choice, check_range, is_search, named_tensors,
-                                  reached, trainable, untouched_rng, unwrapped)
+                                  reached, tensor_slots, trainable, untouched_rng, unwrapped)
 
 # %% ../nbs/11_averaging.ipynb #decay
 def ema_decay(
@@ -81,7 +81,7 @@ class WeightAverage(StepCallback):
     "Base of callbacks that keep an average of the weights; they define `after_real_step` and call `update` there"
     order = MixedPrecision.order + .7   # before distributed wrapping (11) in `before_fit`, before SaveModelCallback (61) in `after_fit`
     average_buffers = True   # or copy the latest
-    _stateattrs = 'average', 'n_updates', 'n_steps', '_aside', '_shown', '_fitting'   # not in pickles and exports: see `state_dict`
+    _stateattrs = 'average', 'n_updates', 'n_steps', '_aside', '_shown', '_fitting', '_slots'   # not in pickles and exports: see `state_dict`
 
     def __init__(self,
         validate:bool=True, # Validate, and save in `SaveModelCallback`, with the average
@@ -97,6 +97,7 @@ class WeightAverage(StepCallback):
         super()._init_state()
         self._aside = None                       # the training weights, while the model has the average
         self._shown = self._fitting = False      # within `averaged`; within a training fit
+        self._slots = None                       # within a training fit: where the model's tensors are
         self.reset()
 
     def reset(self):
@@ -118,7 +119,8 @@ class WeightAverage(StepCallback):
         weight:float, # Of the present weights, in [0, 1]; the first update copies
     ):
         "Move the average towards the model's present weights"
-        tensors = named_tensors(self.learn.model)
+        slots = self._slots or tensor_slots(self.learn.model)
+        tensors = {n: store[k] for n, (store, k) in slots.items()}
         if not self.n_updates: self.average = {n: _shadow(t, self.device) for n, t in tensors.items()}
         else:
             parts = {True: ([], []), False: ([], [])}
@@ -131,13 +133,13 @@ class WeightAverage(StepCallback):
 
     def before_fit(self):
         super().before_fit()
-        self._fitting = False
+        self._fitting, self._slots = False, None
         self._put_back()   # what an exception has left
 
     def before_train(self):
         if is_search(self.learn): return
         if not self._fitting: self._check()
-        self._fitting = True
+        self._fitting, self._slots = True, tensor_slots(self.learn.model)
         self._put_back()
 
     def before_validate(self):
@@ -145,7 +147,7 @@ class WeightAverage(StepCallback):
 
     def after_fit(self):
         if not self._fitting: return
-        self._fitting = False
+        self._fitting, self._slots = False, None
         if self.keep == 'average':
             self._put_average()
             self._aside = None

@@ -30,7 +30,7 @@ __all__ = ['awp_perturb_', 'AWP']
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_range, reached, unwrapped, weights_put_back
+from .core import SecondPass, check_range, new_gradients, reached, unwrapped, weights_put_back
 
 # %% ../nbs/16_awp.ipynb #perturb
 @torch.no_grad()
@@ -42,11 +42,11 @@ def awp_perturb_(
 ):
     "Move each parameter tensor along its gradient"
     for p in params:
-        bound = adv_eps*p.abs()
-        low, high = p - bound, p + bound
         norms = [torch.linalg.vector_norm(o, dtype=torch.promote_types(o.dtype, torch.float32)) + eps for o in (p, p.grad)]
-        p.add_((p.grad*(adv_lr*norms[0]/norms[1])).to(p.dtype))
-        torch.clamp(p, low, high, out=p)
+        step, bound = p.grad*(adv_lr*norms[0]/norms[1]).to(p.dtype), p.abs().mul_(adv_eps)
+        torch.minimum(step, bound, out=step)
+        torch.maximum(step, bound.neg_(), out=step)
+        p.add_(step)
 
 # %% ../nbs/16_awp.ipynb #awp
 class AWP(SecondPass):
@@ -78,11 +78,13 @@ class AWP(SecondPass):
 
     def _chosen(self): return {id(p) for n, p in unwrapped(self.learn.model).named_parameters() if self.names in n}
 
-    def second_step(self, params):
+    def second_step(self,
+        params:list[Tensor], # The optimizer's parameters that have gradients
+    ):
+        "The gradients of both passes, added"
         chosen = self._chosen()
-        moved, first = [p for p in params if id(p) in chosen], [p.grad.clone() for p in params]
-        with weights_put_back(moved):
+        moved, first = [p for p in params if id(p) in chosen], [p.grad for p in params]
+        with weights_put_back(moved, self.kept):
             awp_perturb_(moved, self.adv_lr, self.adv_eps)
-            for p in params: p.grad.zero_()   # apart from the first, as only the second is unscaled now
-            self.second_gradient(params)
-        for p, g in zip(params, first, strict=True): p.grad.add_(g)
+            with new_gradients(params): self.second_gradient(params)   # apart from the first, as only the second is unscaled now
+        torch._foreach_add_([p.grad for p in params], first)

@@ -16,9 +16,10 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 
 # %% auto #0
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng',
-           'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'weights_put_back', 'StepCallback',
-           'is_search', 'reached', 'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync',
-           'unreduced', 'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'Snapshot']
+           'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'copied_into', 'weights_put_back',
+           'new_gradients', 'StepCallback', 'is_search', 'reached', 'SeenBatch', 'autocast_of', 'rerun_batch',
+           'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'unwrapped',
+           'named_tensors', 'tensor_slots', 'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -162,15 +163,38 @@ def hold_bn(
             m._buffers.update(stats)
 
 # %% ../nbs/00_core.ipynb #put-back
+@torch.no_grad()
+def copied_into(
+    tensors:list[Tensor], # To be copied
+    kept:dict, # From earlier calls, for each tensor the memory that its copy goes to; new ones are added
+) -> list[Tensor]: # The copies
+    "Copies that use the same memory in each step: on a CPU fresh memory costs several times what copying does"
+    for t in tensors:
+        if t not in kept: kept[t] = torch.empty_like(t)
+    copies = [kept[t] for t in tensors]
+    torch._foreach_copy_(copies, [t.detach() for t in tensors])
+    return copies
+
 @contextmanager
 def weights_put_back(
     params:list[Tensor], # Parameters that the body may change in place
+    kept:dict|None=None, # Memory for the copies, as for `copied_into`; fresh if None
 ) -> Iterator[list[Tensor]]: # A context; gives the copies
     "After the body, also after an exception in it, `params` have their values from before, to the bit"
-    with torch.no_grad(): saved = [p.detach().clone() for p in params]
+    saved = copied_into(params, {} if kept is None else kept)
     try: yield saved
     finally:
         with torch.no_grad(): torch._foreach_copy_(params, saved)
+
+@contextmanager
+def new_gradients(
+    params:list[Tensor], # Parameters with gradients
+) -> Iterator[None]: # A context
+    "In the body gradients begin anew; a parameter that gets none there has a gradient of zero afterwards, so that a step treats it as before"
+    for p in params: p.grad = None   # cheaper than zeros to add to
+    yield
+    for p in params:
+        if p.grad is None: p.grad = torch.zeros_like(p)
 
 # %% ../nbs/00_core.ipynb #step-callback
 class StepCallback(Callback):
@@ -293,12 +317,13 @@ class StandIn:
 class SecondPass(StepCallback):
     "Base of callbacks that compute a step's gradient again at other weights; they define `second_step`, and `due` if not each step"
     order, run_valid = MixedPrecision.order + .5, False
-    _stateattrs = 'n_steps', 'now', 'rng', 'batches', 'stand_in', '_again'   # of a fit: not in pickles and exports
+    _stateattrs = 'n_steps', 'now', 'rng', 'batches', 'stand_in', 'kept', '_again'   # of a fit: not in pickles and exports
 
     def _init_state(self):
         super()._init_state()
         self.n_steps, self.now, self.rng, self.batches, self._again = 0, None, None, [], False
         self.stand_in = None   # outlives the step: a GradScaler knows optimizers by their id
+        self.kept = {}         # memory for copies, used again in each step
 
     @property
     def due(self) -> bool: # Asked once for each step, in `before_batch` of its first micro-batch; then it is `now`
@@ -346,6 +371,8 @@ class SecondPass(StepCallback):
     def after_step(self):
         super().after_step()
         self.now, self.rng, self.batches = None, None, []
+
+    def after_fit(self): self.kept, self.stand_in = {}, None
 
     def after_real_step(self): self.n_steps += 1
 
@@ -439,8 +466,20 @@ def named_tensors(
     model:nn.Module, # A model, also one wrapped for distributed training or compiled
 ) -> dict[str, Tensor]: # Parameters and buffers, also the buffers that `state_dict` leaves out
     "Everything in a model that training changes, by the name that it has without wrappers"
-    model = unwrapped(model)
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {n: store[k] for n, (store, k) in tensor_slots(model).items()}
+
+def tensor_slots(
+    model:nn.Module, # A model, also one wrapped for distributed training or compiled
+) -> dict[str, tuple[dict, str]]: # For each name the dict that holds the tensor, and its key there
+    "Where `named_tensors` finds its tensors: looked up once, they can be fetched in each step at little cost"
+    seen, parameters, buffers = set(), {}, {}
+    for prefix, m in unwrapped(model).named_modules():
+        for found, store in (parameters, m._parameters), (buffers, m._buffers):
+            for k, t in store.items():
+                if t is None or id(t) in seen: continue      # tied tensors count once
+                seen.add(id(t))
+                found[f'{prefix}.{k}' if prefix else k] = store, k
+    return parameters | buffers
 
 # %% ../nbs/00_core.ipynb #opt-layers
 def _opt_layers(opt):

@@ -31,7 +31,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_choice, check_range, reached, weights_put_back
+from .core import SecondPass, check_choice, check_range, new_gradients, reached, weights_put_back
 
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
@@ -57,14 +57,14 @@ def sam_ascent(
     rho:float=0.05, # Radius of the neighbourhood
     adaptive:bool=False, # ASAM
     eps:float=1e-12, # Added to the norm
-) -> Iterator[None]: # A context in which `params` are at the worst point, with gradients of zero, for a second backward pass
+    kept:dict|None=None, # Memory for the copy of the weights, to be used again in the next step; fresh if None
+) -> Iterator[None]: # A context in which `params` are at the worst point, without gradients, for a second backward pass
     "The second pass of SAM; afterwards the weights are as before, to the bit, and the gradients are those of the worst point"
     params = [p for p in params if p.grad is not None]
     if not params: yield; return
-    with weights_put_back(params):
+    with weights_put_back(params, kept):
         sam_climb_(params, rho, adaptive, eps)
-        torch._foreach_zero_([p.grad for p in params])
-        yield
+        with new_gradients(params): yield
 
 # %% ../nbs/10_sam.ipynb #sam
 class SAM(SecondPass):
@@ -119,11 +119,12 @@ class SAM(SecondPass):
         "Let gradients be averaged over processes, or keep them local from the next forward pass on"
         if hasattr(self.learn.model, 'require_backward_grad_sync'): self.learn.model.require_backward_grad_sync = on
 
-    def second_step(self, params):
+    def second_step(self,
+        params:list[Tensor], # The optimizer's parameters that have gradients
+    ):
+        "The gradients at the worst point, in place of those at the weights"
         if self.groups is not None:
             chosen = {id(p) for g in self.groups for p in self.learn.opt.param_lists[g]}
             moved = [p for p in params if id(p) in chosen]
         else: moved = params
-        with sam_ascent(moved, self.rho, self.adaptive, self.eps):
-            for p in params: p.grad.zero_()
-            self.second_gradient(params)
+        with sam_ascent(moved, self.rho, self.adaptive, self.eps, self.kept), new_gradients(params): self.second_gradient(params)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = [importlib.import_module(f'fastai_recipes.{p.stem}') for p in sorted((ROOT/'fastai_recipes').glob('*.py'))
            if p.stem not in ('__init__', '_modidx', 'all')]
 PUBLIC = {f'{m.__name__}.{n}': getattr(m, n) for m in MODULES for n in m.__all__}
-BASES = {'StepCallback', 'WeightAverage'}                   # classes to derive from, not to use
+BASES = {'StepCallback', 'SecondPass', 'WeightAverage'}     # classes to derive from, not to use
 CALLBACKS = [c for n, c in PUBLIC.items() if inspect.isclass(c) and issubclass(c, Callback) and not n.startswith('fastai_recipes.testing')
              and c.__name__ not in BASES]
 
