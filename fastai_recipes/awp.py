@@ -30,7 +30,7 @@ __all__ = ['awp_perturb_', 'AWP']
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_range, new_gradients, reached, unwrapped, weights_put_back
+from .core import SecondPass, check_range, new_gradients, reached, real_view, unwrapped, weights_put_back
 
 # %% ../nbs/16_awp.ipynb #perturb
 @torch.no_grad()
@@ -41,9 +41,9 @@ def awp_perturb_(
     eps:float=1e-6, # Added to the norms
 ):
     "Move each parameter tensor along its gradient"
-    for p in params:
-        norms = [torch.linalg.vector_norm(o, dtype=torch.promote_types(o.dtype, torch.float32)) + eps for o in (p, p.grad)]
-        step, bound = p.grad*(adv_lr*norms[0]/norms[1]).to(p.dtype), p.abs().mul_(adv_eps)
+    for p, g in ((real_view(p), real_view(p.grad)) for p in params):
+        norms = [torch.linalg.vector_norm(o, dtype=torch.promote_types(o.dtype, torch.float32)) + eps for o in (p, g)]
+        step, bound = g*(adv_lr*norms[0]/norms[1]).to(p.dtype), p.abs().mul_(adv_eps)
         torch.minimum(step, bound, out=step)
         torch.maximum(step, bound.neg_(), out=step)
         p.add_(step)

@@ -17,9 +17,9 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 # %% auto #0
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng',
            'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'copied_into', 'weights_put_back',
-           'new_gradients', 'StepCallback', 'is_search', 'reached', 'SeenBatch', 'autocast_of', 'rerun_batch',
-           'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'unwrapped',
-           'named_tensors', 'tensor_slots', 'Snapshot']
+           'real_view', 'new_gradients', 'StepCallback', 'is_search', 'reached', 'SeenBatch', 'autocast_of',
+           'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
+           'unwrapped', 'named_tensors', 'tensor_slots', 'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -185,6 +185,12 @@ def weights_put_back(
     try: yield saved
     finally:
         with torch.no_grad(): torch._foreach_copy_(params, saved)
+
+def real_view(
+    t:Tensor, # Real or complex
+) -> Tensor: # The same memory; a complex number is a pair of real ones, as PyTorch's optimizers see it
+    "What norms and elements of parameters are counted over"
+    return torch.view_as_real(t) if t.is_complex() else t
 
 @contextmanager
 def new_gradients(

@@ -31,7 +31,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_choice, check_range, new_gradients, reached, weights_put_back
+from .core import SecondPass, check_choice, check_range, new_gradients, reached, real_view, weights_put_back
 
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
@@ -42,7 +42,7 @@ def sam_climb_(
     eps:float=1e-12, # Added to the norm
 ) -> Tensor: # The norm that divided: of the gradient, or of |w|·gradient if `adaptive`; shape ()
     "Climb to the worst point of the neighbourhood"
-    e_w = [p.grad for p in params]
+    params, e_w = [real_view(p) for p in params], [real_view(p.grad) for p in params]
     if adaptive: torch._foreach_mul_(e_w, params)                        # T_w g, but for the sign
     precise = torch.float64 if any(g.dtype == torch.float64 for g in e_w) else torch.float32
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dtype=precise) for g in e_w]))
