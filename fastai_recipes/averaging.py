@@ -372,13 +372,14 @@ class SWA(WeightAverage):
     def _estimate(self):
         "Statistics that fit the average, from the training data, into the average"
         if self._fresh or not self.n_updates: return
-        model, self._fresh = unwrapped(self.learn.model), True
+        model = unwrapped(self.learn.model)
         bns = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
-        if not bns: return
-        with self.averaged(), untouched_rng(self.learn):
-            reestimate_bn_(model, self._inputs(), [m for m in bns if not self._trains[id(m)]], self._autocast)
-            for n, t in named_tensors(model).items():
-                if not isinstance(t, nn.Parameter): self.average[n].copy_(t)
+        if bns:
+            with self.averaged(), untouched_rng(self.learn):
+                reestimate_bn_(model, self._inputs(), [m for m in bns if not self._trains.get(id(m), True)], self._autocast)
+                for n, t in named_tensors(model).items():
+                    if not isinstance(t, nn.Parameter): self.average[n].copy_(t)
+        self._fresh = True
 
     def _inputs(self):
         "The inputs of the training set's batches; a smaller last one, whose statistics are noisy, is left out"
