@@ -354,7 +354,14 @@ class SecondPass(StepCallback):
         if self.now and not self._again: self.batches.append(SeenBatch(self.learn, self.rng))
 
     def before_step(self):
-        if self.now: self.second_step([p for group in self.learn.opt.param_lists for p in group if p.grad is not None])
+        if not self.now: return
+        params = [p for group in self.learn.opt.param_lists for p in group if p.grad is not None]
+        try: self.second_step(params)
+        except CancelStepException: raise
+        except BaseException:              # broken off in the middle: nothing of this step may enter the next one
+            for p in params: p.grad = None
+            self.now, self.batches = None, []
+            raise
 
     def second_step(self,
         params:list[Tensor], # The optimizer's parameters that have gradients
