@@ -81,6 +81,7 @@ class WeightAverage(StepCallback):
     "Base of callbacks that keep an average of the weights; they define `after_real_step` and call `update` there"
     order = MixedPrecision.order + .7   # before distributed wrapping (11) in `before_fit`, before SaveModelCallback (61) in `after_fit`
     average_buffers = True   # or copy the latest
+    of_weights = True        # its state belongs to the weights: who puts them back puts it back too
     _stateattrs = 'average', 'n_updates', 'n_steps', '_aside', '_shown', '_fitting', '_slots'   # not in pickles and exports: see `state_dict`
 
     def __init__(self,

@@ -8,7 +8,7 @@ Every callback of this package stands on a few mechanisms, each of which is exac
 - `StepCallback` knows a real optimizer step from one that was cancelled.
 - `per_sample_loss` asks any loss for one value per sample.
 - `average_` moves averages towards values in place.
-- `Snapshot` holds everything of a `Learner` that training changes.
+- `TrainedState` and `Snapshot` hold everything of a `Learner` that training changes.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 
@@ -17,13 +17,14 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 # %% auto #0
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng',
            'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'copied_into', 'weights_put_back',
-           'real_view', 'new_gradients', 'StepCallback', 'is_search', 'reached', 'SeenBatch', 'autocast_of',
-           'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
-           'unwrapped', 'named_tensors', 'tensor_slots', 'Snapshot']
+           'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search', 'is_validation', 'reached',
+           'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced',
+           'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'TrainedState',
+           'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -33,6 +34,7 @@ import torch
 from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixHandler
+from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.torch_core import find_bs
 from torch import Tensor, nn
@@ -121,17 +123,23 @@ def replay_rng(
 # %% ../nbs/00_core.ipynb #shuffle
 def shuffle_state(
     learn:Learner, # With `dls`
-) -> list: # For each `DataLoader` that has one: itself, its generator and where that stands
+) -> list: # For each generator of a `DataLoader`: whose it is, its name there, itself, and where it stands
     "Where the generators that shuffle stand"
-    return [(dl, dl.rng, dl.rng.getstate()) for dl in learn.dls.loaders if hasattr(dl, 'rng')]
+    state = []
+    for dl in learn.dls.loaders:
+        for owner, name in (dl, 'rng'), (getattr(dl, 'dl', None), 'rng'), (dl, 'generator'), (getattr(dl, 'sampler', None), 'generator'):
+            gen = getattr(owner, name, None)
+            if isinstance(gen, random.Random): state.append((owner, name, gen, gen.getstate()))
+            if isinstance(gen, torch.Generator): state.append((owner, name, gen, gen.get_state()))
+    return state
 
 def set_shuffle_state(
     state:list, # As `shuffle_state` gave it
 ):
     "Put the generators that shuffle where they stood"
-    for dl, rng, where in state:
-        rng.setstate(where)
-        dl.rng = rng
+    for owner, name, gen, where in state:
+        (gen.setstate if isinstance(gen, random.Random) else gen.set_state)(where)
+        setattr(owner, name, gen)
 
 @contextmanager
 def untouched_rng(
@@ -212,6 +220,17 @@ class StepCallback(Callback):
         if not self._cancelled: self.after_real_step()
         self._cancelled = False
     def after_real_step(self): raise NotImplementedError(f'{type(self).__name__} must define `after_real_step`')
+    def abandon_step(self):
+        "Forget what was kept of the present step's micro-batches"
+
+def abandon_step(
+    learn:Learner, # In a fit
+):
+    "The next micro-batch begins a new step: gradients are zeroed, and what callbacks have counted or kept for this one is forgotten"
+    learn.opt.zero_grad()
+    for cb in learn.cbs:
+        if isinstance(cb, GradientAccumulation): cb.count = 0
+        if isinstance(cb, StepCallback): cb.abandon_step()
 
 # %% ../nbs/00_core.ipynb #finder
 def is_search(
@@ -219,6 +238,12 @@ def is_search(
 ) -> bool: # Is this a mock training, as `lr_find` does, whose weights nobody keeps?
     "Callbacks that change or record what training gives stay out of such a fit"
     return hasattr(learn, 'lr_finder')
+
+def is_validation(
+    learn:Learner, # In any event
+) -> bool: # Is this `validate`, `get_preds` or `predict`, be it within a fit?
+    "They fire `before_fit` and `after_fit` too; while they run they hold the Learner's lock"
+    return learn.lock.locked()
 
 # %% ../nbs/00_core.ipynb #reached
 def reached(
@@ -360,7 +385,7 @@ class SecondPass(StepCallback):
         except CancelStepException: raise
         except BaseException:              # broken off in the middle: nothing of this step may enter the next one
             for p in params: p.grad = None
-            self.now, self.batches = None, []
+            self.abandon_step()
             raise
 
     def second_step(self,
@@ -383,11 +408,23 @@ class SecondPass(StepCallback):
 
     def after_step(self):
         super().after_step()
-        self.now, self.rng, self.batches = None, None, []
+        self.abandon_step()
+
+    def abandon_step(self): self.now, self.rng, self.batches = None, None, []
 
     def after_fit(self): self.kept, self.stand_in = {}, None
 
     def after_real_step(self): self.n_steps += 1
+
+    def state_dict(self) -> dict: # A whole number
+        "What a checkpoint needs to go on in the middle of a fit"
+        return dict(n_steps=self.n_steps)
+
+    def load_state_dict(self,
+        state:dict, # As `state_dict` gave it
+    ):
+        "Go on in the middle of a fit"
+        self.n_steps = state['n_steps']
 
 @contextmanager
 def no_grad_sync(
@@ -494,6 +531,16 @@ def tensor_slots(
                 found[f'{prefix}.{k}' if prefix else k] = store, k
     return parameters | buffers
 
+# %% ../nbs/00_core.ipynb #all-finite
+@torch.no_grad()
+def all_finite(
+    tensors:Iterable[Tensor], # Integer ones are finite
+) -> Tensor: # Shape (), bool, on the device of the first
+    "Are there no NaN and no infinity?"
+    sums = [t.detach().sum(dtype=torch.promote_types(t.dtype, torch.float32)) for t in tensors if t.is_floating_point() or t.is_complex()]
+    if not sums: return torch.tensor(True)
+    return torch.isfinite(torch.stack([o.to(sums[0].device) for o in sums])).all()
+
 # %% ../nbs/00_core.ipynb #opt-layers
 def _opt_layers(opt):
     "An optimizer and those that it wraps, each with the names of the attributes that hold its state"
@@ -504,40 +551,54 @@ def _opt_layers(opt):
 
 def _copy(t:Tensor|None): return None if t is None else t.detach().clone()
 
-# %% ../nbs/00_core.ipynb #snapshot
-class Snapshot:
-    "The state of `learn` in memory: model, gradients, optimizer, `GradScaler`, random generators"
+# %% ../nbs/00_core.ipynb #trained-state
+class TrainedState:
+    "What training has made of `learn`, in memory: weights, buffers, optimizer, `GradScaler`"
     def __init__(self,
-        learn:Learner, # Costs one copy of weights, buffers, gradients and optimizer state
+        learn:Learner, # Costs one copy of weights, buffers and optimizer state
     ):
         self.learn, self.model, self.opt, self.scaler = learn, learn.model, learn.opt, getattr(learn, 'scaler', None)
-        self.params = [(p, p.requires_grad, _copy(p), p.grad, _copy(p.grad)) for p in self.model.parameters()]
+        self.params = [(p, _copy(p)) for p in self.model.parameters()]
         self.buffers = [(m, n, b, _copy(b)) for m in self.model.modules() for n, b in m._buffers.items()]
-        self.modes = [(m, m.training) for m in self.model.modules()]
         self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names})) for o, names in _opt_layers(self.opt)]
         self.scaler_state = self.scaler and self.scaler.state_dict()
-        self.rng = rng_state(model_device(self.model))
-        self.shuffles = shuffle_state(learn)
 
     def _deepcopy(self, o):
         "A deep copy in which parameters stand for themselves, so that the optimizer's state still belongs to them"
-        return deepcopy(o, {id(p): p for p, *_ in self.params})
+        return deepcopy(o, {id(p): p for p, _ in self.params})
 
     @torch.no_grad()
     def restore(self):
         "Put everything back, to the bit"
         self.learn.model, self.learn.opt = self.model, self.opt
-        for p, requires_grad, value, grad, grad_value in self.params:
-            p.requires_grad_(requires_grad).copy_(value)
-            p.grad = grad
-            if grad is not None: grad.copy_(grad_value)
+        for p, value in self.params: p.copy_(value)
         for m, name, b, value in self.buffers:
             m._buffers[name] = b
             if b is not None: b.copy_(value)
-        for m, training in self.modes: m.training = training
         for o, state in self.opt_state: vars(o).update(self._deepcopy(state))
         if self.scaler_state:
             self.scaler.load_state_dict(self.scaler_state)
             self.scaler._per_optimizer_states.clear()   # a step broken off in the middle left its marks there
+
+# %% ../nbs/00_core.ipynb #snapshot
+class Snapshot(TrainedState):
+    "The state of `learn` in memory: `TrainedState`, gradients, what is frozen, modes, random generators"
+    def __init__(self,
+        learn:Learner, # Costs one copy of weights, buffers, gradients and optimizer state
+    ):
+        super().__init__(learn)
+        self.grads = [(p, p.requires_grad, p.grad, _copy(p.grad)) for p in self.model.parameters()]
+        self.modes = [(m, m.training) for m in self.model.modules()]
+        self.rng = rng_state(model_device(self.model))
+        self.shuffles = shuffle_state(learn)
+
+    @torch.no_grad()
+    def restore(self):
+        "Put everything back, to the bit"
+        super().restore()
+        for p, requires_grad, grad, value in self.grads:
+            p.requires_grad_(requires_grad).grad = grad
+            if grad is not None: grad.copy_(value)
+        for m, training in self.modes: m.training = training
         set_rng_state(self.rng)
         set_shuffle_state(self.shuffles)

@@ -36,7 +36,7 @@ from .core import SecondPass, check_choice, check_range, new_gradients, reached,
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
 def sam_climb_(
-    params:list[Tensor], # Parameters with gradients; changed in place to w + e(w), their gradients are overwritten with e(w)
+    params:list[Tensor], # Parameters with gradients; changed in place to w + e(w); their gradients may be overwritten
     rho:float=0.05, # Radius of the neighbourhood, in units of the weights (relative to them if `adaptive`)
     adaptive:bool=False, # ASAM
     eps:float=1e-12, # Added to the norm
@@ -47,8 +47,7 @@ def sam_climb_(
     precise = torch.float64 if any(g.dtype == torch.float64 for g in e_w) else torch.float32
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dtype=precise) for g in e_w]))
     if adaptive: torch._foreach_mul_(e_w, params)                        # T_w² g
-    torch._foreach_mul_(e_w, rho/(norm + eps))
-    torch._foreach_add_(params, e_w)
+    torch._foreach_addcmul_(params, e_w, [rho/(norm + eps)]*len(params))  # w + e(w), in one pass over the memory
     return norm
 
 @contextmanager
