@@ -38,7 +38,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import find_bs
 from torch import Tensor, nn
 
-from .core import (StepCallback, autocast_of, average_, check_choice, check_range, is_search, named_tensors,
+from .core import (StepCallback, autocast_of, average_, check_choice, check_range, is_search, is_validation, named_tensors,
                                   reached, tensor_slots, trainable, untouched_rng, unwrapped)
 
 # %% ../nbs/11_averaging.ipynb #decay
@@ -82,7 +82,7 @@ class WeightAverage(StepCallback):
     order = MixedPrecision.order + .7   # before distributed wrapping (11) in `before_fit`, before SaveModelCallback (61) in `after_fit`
     average_buffers = True   # or copy the latest
     of_weights = True        # its state belongs to the weights: who puts them back puts it back too
-    _stateattrs = 'average', 'n_updates', 'n_steps', '_aside', '_shown', '_fitting', '_slots'   # not in pickles and exports: see `state_dict`
+    _stateattrs = 'average', 'n_updates', 'n_steps', '_aside', '_shown', '_fitting', '_slots', '_was_aside'   # not in pickles and exports: see `state_dict`
 
     def __init__(self,
         validate:bool=True, # Validate, and save in `SaveModelCallback`, with the average
@@ -98,6 +98,7 @@ class WeightAverage(StepCallback):
         super()._init_state()
         self._aside = None                       # the training weights, while the model has the average
         self._shown = self._fitting = False      # within `averaged`; within a training fit
+        self._was_aside = False                  # before a validation
         self._slots = None                       # within a training fit: where the model's tensors are
         self.reset()
 
@@ -133,6 +134,9 @@ class WeightAverage(StepCallback):
         self.n_updates += 1
 
     def before_fit(self):
+        if is_validation(self.learn):
+            self._was_aside = self._aside is not None
+            return
         super().before_fit()
         self._fitting, self._slots = False, None
         self._put_back()   # what an exception has left
@@ -147,7 +151,8 @@ class WeightAverage(StepCallback):
         if self._fitting and self.validate: self._put_average()
 
     def after_fit(self):
-        if not self._fitting: return
+        if is_validation(self.learn) and not self._was_aside: self._put_back()   # a validation in the middle of an epoch
+        if is_validation(self.learn) or not self._fitting: return
         self._fitting, self._slots = False, None
         if self.keep == 'average':
             self._put_average()
@@ -311,7 +316,7 @@ class SWA(WeightAverage):
 
     def before_fit(self):
         super().before_fit()
-        self._begin()
+        if not is_validation(self.learn): self._begin()
 
     def before_train(self):
         super().before_train()
@@ -367,7 +372,7 @@ class SWA(WeightAverage):
         super().before_validate()
 
     def after_fit(self):
-        if self._fitting: self._estimate()
+        if self._fitting and not is_validation(self.learn): self._estimate()
         super().after_fit()
 
     def _estimate(self):

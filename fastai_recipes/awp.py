@@ -76,7 +76,7 @@ class AWP(SecondPass):
             raise ValueError(f"AWP: `names` is {self.names!r}, which no parameter's name contains; they are {names[:8]}"
                              f"{' and others' if len(names) > 8 else ''}. Use '' for all.")
 
-    def _chosen(self): return {id(p) for n, p in unwrapped(self.learn.model).named_parameters() if self.names in n}
+    def _chosen(self): return {id(p) for n, p in unwrapped(self.learn.model).named_parameters(remove_duplicate=False) if self.names in n}
 
     def second_step(self,
         params:list[Tensor], # The optimizer's parameters that have gradients
@@ -86,5 +86,5 @@ class AWP(SecondPass):
         moved, first = [p for p in params if id(p) in chosen], [p.grad for p in params]
         with weights_put_back(moved, self.kept):
             awp_perturb_(moved, self.adv_lr, self.adv_eps)
-            with new_gradients(params): self.second_gradient(params)   # apart from the first, as only the second is unscaled now
+            with new_gradients(params): self.second_gradient()   # apart from the first, as only the second is unscaled now
         torch._foreach_add_([p.grad for p in params], first)

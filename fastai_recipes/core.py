@@ -18,9 +18,9 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng',
            'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'copied_into', 'weights_put_back',
            'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search', 'is_validation', 'reached',
-           'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass', 'no_grad_sync', 'unreduced',
-           'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'TrainedState',
-           'Snapshot']
+           'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass',
+           'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'tensor_slots',
+           'all_finite', 'TrainedState', 'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -180,19 +180,21 @@ def copied_into(
     for t in tensors:
         if t not in kept: kept[t] = torch.empty_like(t)
     copies = [kept[t] for t in tensors]
-    torch._foreach_copy_(copies, [t.detach() for t in tensors])
+    if copies: torch._foreach_copy_(copies, [t.detach() for t in tensors])
     return copies
 
 @contextmanager
 def weights_put_back(
-    params:list[Tensor], # Parameters that the body may change in place
+    params:Iterable[Tensor], # Parameters that the body may change in place
     kept:dict|None=None, # Memory for the copies, as for `copied_into`; fresh if None
 ) -> Iterator[list[Tensor]]: # A context; gives the copies
     "After the body, also after an exception in it, `params` have their values from before, to the bit"
+    params = list(params)
     saved = copied_into(params, {} if kept is None else kept)
     try: yield saved
     finally:
-        with torch.no_grad(): torch._foreach_copy_(params, saved)
+        with torch.no_grad():
+            if params: torch._foreach_copy_(params, saved)
 
 def real_view(
     t:Tensor, # Real or complex
@@ -206,9 +208,10 @@ def new_gradients(
 ) -> Iterator[None]: # A context
     "In the body gradients begin anew; a parameter that gets none there has a gradient of zero afterwards, so that a step treats it as before"
     for p in params: p.grad = None   # cheaper than zeros to add to
-    yield
-    for p in params:
-        if p.grad is None: p.grad = torch.zeros_like(p)
+    try: yield
+    finally:
+        for p in params:
+            if p.grad is None: p.grad = torch.zeros_like(p)
 
 # %% ../nbs/00_core.ipynb #step-callback
 class StepCallback(Callback):
@@ -228,6 +231,8 @@ def abandon_step(
 ):
     "The next micro-batch begins a new step: gradients are zeroed, and what callbacks have counted or kept for this one is forgotten"
     learn.opt.zero_grad()
+    scaler = grad_scaler(learn)
+    if scaler: scaler._per_optimizer_states.clear()   # it would take the next step for a second one without `update`
     for cb in learn.cbs:
         if isinstance(cb, GradientAccumulation): cb.count = 0
         if isinstance(cb, StepCallback): cb.abandon_step()
@@ -254,10 +259,23 @@ def reached(
     return learn.pct_train >= fraction - 1e-9
 
 # %% ../nbs/00_core.ipynb #autocast-again
+def mixed_precision(
+    learn:Learner, # Any
+) -> MixedPrecision|None: # None if it trains in full precision
+    "The callback that makes `learn` train in mixed precision"
+    return next((cb for cb in learn.cbs if isinstance(cb, MixedPrecision)), None)
+
+def grad_scaler(
+    learn:Learner, # In a fit
+) -> torch.amp.GradScaler|None: # None if losses are not scaled
+    "The `GradScaler` in use; one that an earlier fit has left behind is not"
+    scaler = getattr(learn, 'scaler', None) if mixed_precision(learn) else None
+    return scaler if scaler is not None and scaler.is_enabled() else None
+
 @contextmanager
 def _autocast_again(learn:Learner):
     "Under mixed precision, enter its autocast; `MixedPrecision.after_loss` leaves it, or this does if an exception came first"
-    amp = next((cb for cb in learn.cbs if isinstance(cb, MixedPrecision)), None)
+    amp = mixed_precision(learn)
     if amp is None: yield; return
     once, autocast = ExitStack(), amp.autocast
     once.enter_context(autocast)   # an ExitStack exits what it holds only once
@@ -279,12 +297,11 @@ def _replaced(obj, **attrs):
 
 # %% ../nbs/00_core.ipynb #batch
 class SeenBatch:
-    "A training batch as the `Learner` has it after its callbacks' `before_batch`, to be run again later"
+    "A training batch as it is when its forward pass begins, to be run again later: after all `before_batch`, before any `after_pred`"
     def __init__(self,
         learn:Learner, # In a training batch
-        rng:dict, # `rng_state` from before the forward pass
     ):
-        self.xb, self.yb, self.rng = learn.xb, learn.yb, rng
+        self.xb, self.yb, self.rng = learn.xb, learn.yb, rng_state(model_device(learn.model))
         self.callbacks = [(cb, dict(vars(cb))) for cb in learn.cbs   # e.g. `MixUp`'s `lam` and `yb1`
                           if hasattr(cb, 'before_batch') and not isinstance(cb, StepCallback)]
 
@@ -292,7 +309,7 @@ class SeenBatch:
     def current(self,
         learn:Learner, # The one that it was seen in
     ) -> Iterator[None]: # A context
-        "`learn` has this batch, and its callbacks what they knew of it"
+        "`learn` has this batch, and callbacks that prepare batches what they knew of it; what they set meanwhile is forgotten"
         with ExitStack() as stack:
             stack.enter_context(_replaced(learn, xb=self.xb, yb=self.yb))
             for cb, known in self.callbacks: stack.enter_context(_replaced(cb, **known))
@@ -303,7 +320,7 @@ def autocast_of(
     learn:Learner, # In a fit, before `MixedPrecision.after_fit` has forgotten it
 ) -> Callable[[], AbstractContextManager]: # Makes contexts: the `Learner`'s autocast, or ones that do nothing without mixed precision
     "The precision that `learn` trains in, for forward passes outside of its batches"
-    amp = next((cb for cb in learn.cbs if isinstance(cb, MixedPrecision)), None)
+    amp = mixed_precision(learn)
     return partial(torch.autocast, amp.autocast.device, dtype=amp.autocast.fast_dtype) if amp else nullcontext
 
 # %% ../nbs/00_core.ipynb #rerun
@@ -338,8 +355,8 @@ class StandIn:
         learn:Learner, # In a training batch, after the second backward pass
     ) -> bool: # Are the gradients finite? Always true without a `GradScaler`
         "Undo the loss scaling of `params`' gradients; an overflow lowers the scale in the `GradScaler`'s own update, once"
-        scaler = getattr(learn, 'scaler', None)
-        if scaler is None: return True
+        scaler = grad_scaler(learn)
+        if scaler is None or all(p.grad is None for p in self.param_groups[0]['params']): return True
         self.stepped = False
         scaler.step(self)   # calls `self.step` unless a gradient is not finite
         return self.stepped
@@ -348,11 +365,11 @@ class StandIn:
 class SecondPass(StepCallback):
     "Base of callbacks that compute a step's gradient again at other weights; they define `second_step`, and `due` if not each step"
     order, run_valid = MixedPrecision.order + .5, False
-    _stateattrs = 'n_steps', 'now', 'rng', 'batches', 'stand_in', 'kept', '_again'   # of a fit: not in pickles and exports
+    _stateattrs = 'n_steps', 'now', 'batches', 'stand_in', 'kept', '_again', '_begin', '_seen'   # of a fit: not in pickles and exports
 
     def _init_state(self):
         super()._init_state()
-        self.n_steps, self.now, self.rng, self.batches, self._again = 0, None, None, [], False
+        self.n_steps, self.now, self.batches, self._again, self._begin, self._seen = 0, None, [], False, None, None
         self.stand_in = None   # outlives the step: a GradScaler knows optimizers by their id
         self.kept = {}         # memory for copies, used again in each step
 
@@ -362,6 +379,7 @@ class SecondPass(StepCallback):
         return not is_search(self.learn)
 
     def before_fit(self):
+        if is_validation(self.learn): return
         super().before_fit()
         self._init_state()
 
@@ -373,20 +391,30 @@ class SecondPass(StepCallback):
 
     def before_batch(self):
         if self.now is None: self.now = self.due
-        if self.now: self.rng = rng_state(model_device(self.learn.model))
+        if self._begin is not None: self._begin.remove()   # of a batch that never came to its forward pass
+        if self.now: self._begin = self.learn.model.register_forward_pre_hook(self._forward_begins)
+
+    def _forward_begins(self, *_):
+        self._begin.remove()
+        self._begin, self._seen = None, SeenBatch(self.learn)
 
     def after_backward(self):
-        if self.now and not self._again: self.batches.append(SeenBatch(self.learn, self.rng))
+        if self.now and not self._again: self.batches.append(self._seen)
 
     def before_step(self):
         if not self.now: return
-        params = [p for group in self.learn.opt.param_lists for p in group if p.grad is not None]
+        params = [p for p in self._parameters() if p.grad is not None and p.requires_grad]
+        if any(p.grad.is_sparse for p in params):
+            raise ValueError(f'{type(self).__name__}: a parameter has a sparse gradient, which it cannot work with; use `nn.Embedding(sparse=False)`')
         try: self.second_step(params)
         except CancelStepException: raise
         except BaseException:              # broken off in the middle: nothing of this step may enter the next one
-            for p in params: p.grad = None
-            self.abandon_step()
+            abandon_step(self.learn)
             raise
+
+    def _parameters(self):
+        "The optimizer's, each once"
+        return list(dict.fromkeys(p for group in self.learn.opt.param_lists for p in group))
 
     def second_step(self,
         params:list[Tensor], # The optimizer's parameters that have gradients
@@ -394,25 +422,24 @@ class SecondPass(StepCallback):
         "Move the weights, call `second_gradient`, and move them back"
         raise NotImplementedError(f'{type(self).__name__} must define `second_step`')
 
-    def second_gradient(self,
-        params:list[Tensor], # Parameters whose gradients are unscaled
-    ):
+    def second_gradient(self):
         "Add the gradient of all the step's batches, at the present weights, to the gradients that are there"
         self._again = True
         try:
             for i, batch in enumerate(self.batches):
                 with no_grad_sync(self.learn.model, i < len(self.batches) - 1): rerun_batch(self.learn, batch)
         finally: self._again = False
-        self.stand_in = StandIn(params)
+        self.stand_in = StandIn([p for p in self._parameters() if p.grad is not None])   # also those that had none in the first pass
         if not self.stand_in.unscale(self.learn): raise CancelStepException
 
     def after_step(self):
         super().after_step()
         self.abandon_step()
 
-    def abandon_step(self): self.now, self.rng, self.batches = None, None, []
+    def abandon_step(self): self.now, self.batches, self._seen = None, [], None
 
-    def after_fit(self): self.kept, self.stand_in = {}, None
+    def after_fit(self):
+        if not is_validation(self.learn): self.kept, self.stand_in = {}, None
 
     def after_real_step(self): self.n_steps += 1
 
@@ -557,7 +584,7 @@ class TrainedState:
     def __init__(self,
         learn:Learner, # Costs one copy of weights, buffers and optimizer state
     ):
-        self.learn, self.model, self.opt, self.scaler = learn, learn.model, learn.opt, getattr(learn, 'scaler', None)
+        self.learn, self.model, self.opt, self.scaler = learn, learn.model, learn.opt, grad_scaler(learn)
         self.params = [(p, _copy(p)) for p in self.model.parameters()]
         self.buffers = [(m, n, b, _copy(b)) for m in self.model.modules() for n, b in m._buffers.items()]
         self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names})) for o, names in _opt_layers(self.opt)]

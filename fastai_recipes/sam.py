@@ -31,7 +31,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .core import SecondPass, check_choice, check_range, new_gradients, reached, real_view, weights_put_back
+from .core import SecondPass, check_choice, check_range, grad_scaler, new_gradients, reached, real_view, weights_put_back
 
 # %% ../nbs/10_sam.ipynb #ascent
 @torch.no_grad()
@@ -47,7 +47,8 @@ def sam_climb_(
     precise = torch.float64 if any(g.dtype == torch.float64 for g in e_w) else torch.float32
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dtype=precise) for g in e_w]))
     if adaptive: torch._foreach_mul_(e_w, params)                        # T_w² g
-    torch._foreach_addcmul_(params, e_w, [rho/(norm + eps)]*len(params))  # w + e(w), in one pass over the memory
+    scale = torch.where(norm > 0, rho/(norm + eps), 0.)
+    torch._foreach_addcmul_(params, e_w, [scale]*len(params))          # w + e(w), in one pass over the memory
     return norm
 
 @contextmanager
@@ -101,8 +102,7 @@ class SAM(SecondPass):
         super().before_train()
         n = len(self.learn.opt.param_lists)
         for g in self.groups or []: check_range('SAM', 'groups', g, lo=-n, hi=n-1, integer=True)
-        scaler = getattr(self.learn, 'scaler', None)
-        if self.local and scaler is not None and scaler.is_enabled():
+        if self.local and grad_scaler(self.learn):
             raise ValueError('SAM: `local` is True under a GradScaler; processes would disagree about an overflow of their own gradient, '
                              'and wait for each other forever. Use bf16, or `local=False`.')
 
@@ -126,4 +126,4 @@ class SAM(SecondPass):
             chosen = {id(p) for g in self.groups for p in self.learn.opt.param_lists[g]}
             moved = [p for p in params if id(p) in chosen]
         else: moved = params
-        with sam_ascent(moved, self.rho, self.adaptive, self.eps, self.kept), new_gradients(params): self.second_gradient(params)
+        with sam_ascent(moved, self.rho, self.adaptive, self.eps, self.kept), new_gradients(params): self.second_gradient()
