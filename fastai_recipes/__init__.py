@@ -1,6 +1,6 @@
 """Training callbacks and recipes for fastai that are exact, composable, cheap and honest
 
-`fastai_recipes` adds to a standard fastai `Learner` what people otherwise copy from gists: sharpness-aware minimization, averages of the weights, and more to come, each as one callback or method. Each is **exact**, equal to its paper and tested against an independent reference, and it keeps being so together with mixed precision, gradient accumulation, MixUp, clipping, frozen layers, several processes, any optimizer and each other. What it costs and what it gains or loses is measured and written down, losses included.
+`fastai_recipes` adds to a standard fastai `Learner` what people otherwise copy from gists: sharpness-aware minimization, averages of the weights, training on the hardest samples, mixed precision that survives a NaN, trainings that survive a kill, and more to come, each as one callback or method. Each is **exact**, equal to its paper and tested against an independent reference, and it keeps being so together with mixed precision, gradient accumulation, MixUp, clipping, frozen layers, several processes, any optimizer and each other. What it costs and what it gains or loses is measured and written down, losses included.
 
 | `learn.add_cb(...)` | what it does | paper | status |
 |---|---|---|---|
@@ -8,16 +8,21 @@
 | `EMA(decay=0.9998)` | exponential moving average of the weights, for validation, saving and after `fit` | [1703.01780](https://arxiv.org/abs/1703.01780) | ready |
 | `SWA(start=0.75)` | stochastic weight averaging, with BatchNorm statistics that fit and a learning rate of its own | [1803.05407](https://arxiv.org/abs/1803.05407) | ready |
 | `AWP(adv_lr=1e-4)` | adversarial weight perturbation: adds the gradient at slightly worse weights | [2004.05884](https://arxiv.org/abs/2004.05884) | ready |
-| `BatchLossFilter()` | train on the hardest samples of each batch | [1910.00762](https://arxiv.org/abs/1910.00762) | planned |
-| `SkipNonFinite()`, `Rollback()` | fp16 that survives a NaN or a divergence | | planned |
+| `BatchLossFilter(keep=0.7)` | train on the hardest samples of each batch; `drop` leaves the very hardest (wrong labels) out | [1910.00762](https://arxiv.org/abs/1910.00762) | ready |
+| `SkipNonFinite(max_consecutive=20)` | leave out batches that are not finite, as if they did not exist; a report when there are too many | | ready |
+| `Rollback(every=50)` | on divergence back to the last good state, on with a lower rate, in fp32 if need be | | ready |
+| `Fp16Guard()` | the loss scale goes on from fit to fit; with the two above: `learn.to_fp16_guarded()` | | ready |
 | `WeightedSampling()` | class balance for a `Learner` that exists | | planned |
-| `Checkpoint()` | resume to the bit after a kill | | planned |
+| `Checkpoint(every='epoch')` | after a kill, `learn.resume()` and the same fit call go on, to the bit | | ready |
 
 Modules:
 
 - `fastai_recipes.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.
 - `fastai_recipes.awp`: Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
+- `fastai_recipes.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
+- `fastai_recipes.checkpoint`: A training that was killed goes on where it stopped, to the bit.
 - `fastai_recipes.core`: The ground floor: what several callbacks need and a plain PyTorch loop can use too.
+- `fastai_recipes.guards`: Training that survives a NaN, an overflow or a divergence: skip what is not finite, go back to the last good state, keep the loss scale.
 - `fastai_recipes.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
 - `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU."""
 

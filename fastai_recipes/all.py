@@ -3,3 +3,6 @@ from fastai_recipes.core import *
 from fastai_recipes.sam import *
 from fastai_recipes.averaging import *
 from fastai_recipes.awp import *
+from fastai_recipes.batch_filter import *
+from fastai_recipes.guards import *
+from fastai_recipes.checkpoint import *

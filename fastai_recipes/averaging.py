@@ -182,6 +182,7 @@ class WeightAverage(StepCallback):
         "Go on with an average that was saved"
         self.average = {n: a.clone() for n, a in state['average'].items()}
         self.n_updates, self.n_steps = state['n_updates'], state['n_steps']
+        if self.learn is not None: self._move()
 
     def _check(self):
         "The model can be trained, and the average belongs to it"
@@ -307,12 +308,16 @@ class SWA(WeightAverage):
         super().reset()
         self._fresh = False   # do the average's BatchNorm statistics belong to its weights?
 
+    def state_dict(self) -> dict: # Also where the cycles of the learning rate stand
+        "What a checkpoint needs to go on with the average"
+        return dict(super().state_dict(), fit={k: getattr(self, k) for k in ('_fresh', '_ratio', '_peak', '_since', '_warned')})
+
     def load_state_dict(self,
         state:dict, # As `state_dict` gave it
     ):
         "Go on with an average that was saved"
         super().load_state_dict(state)
-        self._fresh = False
+        vars(self).update(state['fit'])
 
     def before_fit(self):
         super().before_fit()

@@ -19,8 +19,8 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn', 'copied_into', 'weights_put_back',
            'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search', 'is_validation', 'reached',
            'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass',
-           'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'tensor_slots',
-           'all_finite', 'TrainedState', 'Snapshot']
+           'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'unwrapped', 'named_tensors',
+           'tensor_slots', 'all_finite', 'TrainedState', 'Snapshot']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -37,6 +37,7 @@ from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.torch_core import find_bs
+from fastcore.foundation import L
 from torch import Tensor, nn
 
 # %% ../nbs/00_core.ipynb #check-range
@@ -453,6 +454,12 @@ class SecondPass(StepCallback):
         "Go on in the middle of a fit"
         self.n_steps = state['n_steps']
 
+def in_second_pass(
+    learn:Learner, # In a training batch
+) -> bool: # Is a batch run again?
+    "What counts batches counts first passes only"
+    return any(cb._again for cb in learn.cbs if isinstance(cb, SecondPass))
+
 @contextmanager
 def no_grad_sync(
     model:nn.Module, # Wrapped for distributed training or not
@@ -576,6 +583,13 @@ def _opt_layers(opt):
         yield opt, ('state', 'param_groups') if torchs else [k for k in vars(opt) if k not in ('opt', 'cbs')]
         opt = vars(opt).get('opt')
 
+def _tensors(o):
+    "All tensors in nested containers that are no parameters"
+    if isinstance(o, Tensor) and not isinstance(o, nn.Parameter): yield o
+    if isinstance(o, dict): o = list(o.values())
+    if isinstance(o, list | tuple | L):
+        for v in o: yield from _tensors(v)
+
 def _copy(t:Tensor|None): return None if t is None else t.detach().clone()
 
 # %% ../nbs/00_core.ipynb #trained-state
@@ -593,6 +607,11 @@ class TrainedState:
     def _deepcopy(self, o):
         "A deep copy in which parameters stand for themselves, so that the optimizer's state still belongs to them"
         return deepcopy(o, {id(p): p for p, _ in self.params})
+
+    def finite(self) -> bool: # Waits for the device
+        "Are there no NaN and no infinity in weights, buffers and the optimizer's state?"
+        values = [v for _, v in self.params] + [v for *_, v in self.buffers if v is not None]
+        return bool(all_finite(values + list(_tensors(self.opt_state))))
 
     @torch.no_grad()
     def restore(self):

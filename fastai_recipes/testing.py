@@ -8,10 +8,11 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/testing.html.md"""
 
 # %% auto #0
 __all__ = ['Arrays', 'toy_dls', 'digits_dls', 'small_convnet', 'two_groups', 'digits_learner', 'quiet', 'same', 'copied',
-           'FloatLoss', 'exact_learner', 'CPUMixedPrecision']
+           'counted', 'FloatLoss', 'exact_learner', 'CPUMixedPrecision']
 
 # %% ../nbs/02_testing.ipynb #imports
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,7 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from fastcore.basics import listify
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .core import named_tensors
 
@@ -124,6 +126,18 @@ def copied(
 ) -> dict[str, Tensor]: # By name
     "The model's parameters and buffers as they are now"
     return {n: t.detach().clone() for n, t in named_tensors(model).items()}
+
+# %% ../nbs/02_testing.ipynb #counted
+class _Counter(TorchDispatchMode):
+    def __init__(self): super().__init__(); self.counts = Counter()
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+@contextmanager
+def counted() -> Iterator[Counter]: # A context; gives how often each operation ran, by its name in `torch.ops.aten`
+    "Count the operations of torch"
+    with _Counter() as mode: yield mode.counts
 
 # %% ../nbs/02_testing.ipynb #exact
 class FloatLoss(Callback):

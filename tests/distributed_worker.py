@@ -6,19 +6,32 @@ from copy import deepcopy
 from functools import partial
 
 import torch
+from fastai.callback.core import Callback
+from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation
 from fastai.distributed import DistributedDL
 from fastai.optimizer import SGD
+from fastai.torch_core import rank_distrib
 from torch import nn
 
-from fastai_recipes.all import AWP, EMA, SAM, SWA
+from fastai_recipes.all import AWP, EMA, SAM, SWA, SkipNonFinite
 from fastai_recipes.testing import copied, exact_learner, quiet, toy_dls
 
 EPOCHS, LR, N, BS = 2, .1, 48, 6                     # BS in each process
 SETUPS = {'sam': lambda: [SAM(.2)], 'sam local': lambda: [SAM(.2, local=True)], 'sam every': lambda: [SAM(.2, every=2, local=True)],
           'sam accumulated': lambda: [SAM(.2), GradientAccumulation(2*BS)],
           'sam local accumulated': lambda: [SAM(.2, local=True), GradientAccumulation(2*BS)],
-          'awp': lambda: [AWP(.1, .1)], 'ema': lambda: [EMA(.9)], 'sam ema': lambda: [SAM(.2), EMA(.9)], 'swa': lambda: [SWA(start=0.)]}
+          'awp': lambda: [AWP(.1, .1)], 'ema': lambda: [EMA(.9)], 'sam ema': lambda: [SAM(.2), EMA(.9)], 'swa': lambda: [SWA(start=0.)],
+          'skip': lambda: [SkipNonFinite(), OneRank(), EMA(.9, keep='last')]}
+
+
+class OneRank(Callback):
+    "One process' loss is not finite in the second and the fifth batch"
+    order, run_valid = MixedPrecision.order + .1, False
+    n = 0
+    def after_backward(self):
+        self.n += 1
+        if self.n in (2, 5) and rank_distrib() == 1: self.learn.loss = self.loss*float('nan')
 
 
 def data():
@@ -43,6 +56,7 @@ def train(name):
     with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True): learn.fit(EPOCHS, LR)
     found = dict(model=copied(learn.model), valid=learn.recorder.values[-1][1])
     if hasattr(learn, 'ema'): found['average'] = learn.ema.average
+    if hasattr(learn, 'skip_non_finite'): found['skipped'] = learn.skip_non_finite.log.batch.tolist(), learn.ema.n_steps
     return found
 
 
