@@ -1,4 +1,4 @@
-"""What the callbacks cost: a training step with and without them, and an average's update beside timm's.
+"""What the callbacks cost: a training step with and without them, an average's update beside timm's, an epoch's draw beside fastai's.
 
 timm's resnet18 at 64 px, batch 32. All setups take turns in one process, so that a busy machine slows all of them;
 each ratio is the median over rounds of (setup / plain in the same round). Writes overhead.csv beside this file.
@@ -12,6 +12,8 @@ import pandas as pd
 import timm
 import torch
 from fastai.callback.core import Callback
+from fastai.callback.data import WeightedDL
+from fastai.data.core import DataLoaders, TfmdDL
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import SGD
@@ -29,7 +31,7 @@ LONG = {'plain': [], 'Rollback(every=50)': [lambda: Rollback(every=50)], 'Checkp
 BS = 32
 # setups, steps in an epoch, pixels
 GROUPS = {'steps': (SETUPS, 10, 64), 'filters': (FILTERS, 10, 64), 'filters, 128 px': (FILTERS, 4, 128),
-          'long epochs': (LONG, 50, 64), 'updates': None}
+          'long epochs': (LONG, 50, 64), 'updates': None, 'draws': None}
 
 
 class TrainTime(Callback):
@@ -77,6 +79,20 @@ def updates(rounds):
     return map(np.array, (ours, theirs, floor))
 
 
+def draws(rounds, n=1_000_000):
+    "Seconds to draw one epoch's indices of `n` items: ours, fastai's; shape (rounds,)"
+    items, weights = range(n), np.random.default_rng(0).random(n)
+    ours = DataLoaders(TfmdDL(items, bs=64, shuffle=True, num_workers=0)).weighted(weights).train
+    theirs = WeightedDL(items, bs=64, wgts=weights, shuffle=True, num_workers=0)
+    found = [], []
+    for i in range(rounds + 1):
+        for seconds, dl in zip(found, (ours, theirs), strict=True):
+            began = time.perf_counter()
+            dl.get_idxs()
+            if i: seconds.append(time.perf_counter() - began)
+    return map(np.array, found)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=8)
@@ -92,6 +108,9 @@ def main():
             ours, theirs, floor = updates(args.rounds)
             for beside, o in (("timm's ModelEmaV3(foreach=True)", theirs), ('torch._foreach_lerp_ alone', floor), ('plain step', plain)):
                 rows.append(row(group, 'update of EMA', ours, beside, o))
+        elif group == 'draws':
+            ours, theirs = draws(args.rounds)
+            rows.append(row(group, '1,000,000 items', ours, "fastai's WeightedDL.get_idxs", theirs))
         else:
             found = steps(args.rounds, *GROUPS[group])
             if group == 'steps': plain = found['plain']

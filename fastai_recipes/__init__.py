@@ -12,7 +12,7 @@
 | `SkipNonFinite(max_consecutive=20)` | leave out batches that are not finite, as if they did not exist; a report when there are too many | | ready |
 | `Rollback(every=50)` | on divergence back to the last good state, on with a lower rate, in fp32 if need be | | ready |
 | `Fp16Guard()` | the loss scale goes on from fit to fit; with the two above: `learn.to_fp16_guarded()` | | ready |
-| `WeightedSampling()` | class balance for a `Learner` that exists | | planned |
+| `WeightedSampling('sqrt')` | draws the items of rare classes more often, in a `Learner` that exists; also over- and undersampling, and a schedule | [1910.09217](https://arxiv.org/abs/1910.09217), [1901.05555](https://arxiv.org/abs/1901.05555) | ready |
 | `Checkpoint(every='epoch')` | after a kill, `learn.resume()` and the same fit call go on, to the bit | | ready |
 
 Modules:
@@ -23,7 +23,10 @@ Modules:
 - `fastai_recipes.checkpoint`: A training that was killed goes on where it stopped, to the bit.
 - `fastai_recipes.core`: The ground floor: what several callbacks need and a plain PyTorch loop can use too.
 - `fastai_recipes.guards`: Training that survives a NaN, an overflow or a divergence: skip what is not finite, go back to the last good state, keep the loss scale.
+- `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
 - `fastai_recipes.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
-- `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU."""
+- `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
+- `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.
+- `fastai_recipes.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was."""
 
 __version__ = "0.1.0"

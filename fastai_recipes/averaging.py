@@ -39,7 +39,7 @@ from fastai.torch_core import find_bs
 from torch import Tensor, nn
 
 from .core import (StepCallback, autocast_of, average_, check_choice, check_range, is_search, is_validation, named_tensors,
-                                  reached, tensor_slots, trainable, untouched_rng, unwrapped)
+                                  reached, tensor_slots, trainable, training_dl, untouched_rng, unwrapped)
 
 # %% ../nbs/11_averaging.ipynb #decay
 def ema_decay(
@@ -395,7 +395,7 @@ class SWA(WeightAverage):
     def _inputs(self):
         "The inputs of the training set's batches; a smaller last one, whose statistics are noisy, is left out"
         size = None
-        for b in self.learn.dls.train:
+        for b in training_dl(self.learn):
             b = self.learn._set_device(b)
             xb = b[:getattr(self.learn.dls, 'n_inp', 1 if len(b) == 1 else len(b) - 1)]
             n = find_bs(b)

@@ -37,7 +37,7 @@ from torch import Tensor
 
 import fastai_recipes
 from .core import (check_range, grad_scaler, is_search, is_validation, model_device, named_tensors, rng_state, set_rng_state,
-                                 shuffle_state, unwrapped)
+                                 shuffle_state, training_dl, unwrapped)
 
 # %% ../nbs/15_checkpoint.ipynb #file
 FORMAT = 1   # of the file
@@ -186,7 +186,7 @@ def _path(learn, fname): return learn.path/learn.model_dir/f'{fname}.pth'
 
 def _fit_of(learn):
     "What tells a fit from others, e.g. the two of `fine_tune`"
-    return dict(n_epoch=learn.n_epoch, n_batches=len(learn.dls.train), frozen=learn.opt.frozen_idx, groups=len(learn.opt.param_lists))
+    return dict(n_epoch=learn.n_epoch, n_batches=len(training_dl(learn)), frozen=learn.opt.frozen_idx, groups=len(learn.opt.param_lists))
 
 class Checkpoint(Callback):
     "Write all that is needed to go on after a kill; `learn.resume()`, then the same fit call again, goes on"
@@ -242,7 +242,8 @@ class _Resume(Callback):
     def before_fit(self):
         learn = self.learn
         if is_validation(learn) or is_search(learn): return
-        now, fits = _fit_of(learn), self.state['fits']
+        self.fit = now = _fit_of(learn)
+        fits = self.state['fits']
         if now == fits[-1]: self._go_on()
         elif now in fits: self._skip_epochs(learn.n_epoch)
         else:
@@ -266,7 +267,7 @@ class _Resume(Callback):
             if event_type != 'epoch' or learn.epoch >= n: with_events(f, event_type, ex, final)
         learn._with_events = unless_done
 
-    going_on = False
+    going_on, fit = False, None
 
     def before_train(self):
         "The same batches come again; those that were trained on are passed over"
@@ -291,7 +292,7 @@ class _Resume(Callback):
     def after_fit(self):
         if is_validation(self.learn): return
         for k in ('_with_events', 'one_batch'): vars(self.learn).pop(k, None)
-        if _fit_of(self.learn) == self.state['fits'][-1]: self.learn.remove_cb(self)
+        if self.fit == self.state['fits'][-1]: self.learn.remove_cb(self)
 
 def _words(fit): return f"{fit['n_epoch']} epochs of {fit['n_batches']} batches, {fit['frozen']} of {fit['groups']} groups frozen"
 

@@ -6,15 +6,16 @@ from copy import deepcopy
 from functools import partial
 
 import torch
+import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle`
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation
 from fastai.distributed import DistributedDL
 from fastai.optimizer import SGD
-from fastai.torch_core import rank_distrib
+from fastai.torch_core import rank_distrib, set_seed
 from torch import nn
 
-from fastai_recipes.all import AWP, EMA, SAM, SWA, SkipNonFinite
+from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, SkipNonFinite, WeightedSampling
 from fastai_recipes.testing import copied, exact_learner, quiet, toy_dls
 
 EPOCHS, LR, N, BS = 2, .1, 48, 6                     # BS in each process
@@ -22,6 +23,8 @@ SETUPS = {'sam': lambda: [SAM(.2)], 'sam local': lambda: [SAM(.2, local=True)], 
           'sam accumulated': lambda: [SAM(.2), GradientAccumulation(2*BS)],
           'sam local accumulated': lambda: [SAM(.2, local=True), GradientAccumulation(2*BS)],
           'awp': lambda: [AWP(.1, .1)], 'ema': lambda: [EMA(.9)], 'sam ema': lambda: [SAM(.2), EMA(.9)], 'swa': lambda: [SWA(start=0.)],
+          'filter': lambda: [BatchLossFilter(.5)], 'filter mask': lambda: [BatchLossFilter(.5, mode='mask')],
+          'weighted': lambda: [WeightedSampling(torch.arange(1., N + 1), n=100*N, seed=rank_distrib()), SeeInputs()],
           'skip': lambda: [SkipNonFinite(), OneRank(), EMA(.9, keep='last')]}
 
 
@@ -32,6 +35,18 @@ class OneRank(Callback):
     def after_backward(self):
         self.n += 1
         if self.n in (2, 5) and rank_distrib() == 1: self.learn.loss = self.loss*float('nan')
+
+
+class SeeInputs(Callback):
+    "Keeps the first number of each item that is trained on"
+    run_valid = False
+    def before_fit(self): self.seen = []
+    def after_batch(self): self.seen.append(self.x[:, 0].clone())
+
+
+class Interrupt(Callback):
+    def before_batch(self):
+        if self.training and self.epoch == 1 and self.iter == 3: raise KeyboardInterrupt
 
 
 def data():
@@ -56,8 +71,26 @@ def train(name):
     with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True): learn.fit(EPOCHS, LR)
     found = dict(model=copied(learn.model), valid=learn.recorder.values[-1][1])
     if hasattr(learn, 'ema'): found['average'] = learn.ema.average
+    if hasattr(learn, 'see_inputs'): found['seen'] = torch.cat(learn.see_inputs.seen)
     if hasattr(learn, 'skip_non_finite'): found['skipped'] = learn.skip_non_finite.log.batch.tolist(), learn.ema.n_steps
     return found
+
+
+def resumed(folder):
+    "A run never interrupted, and one that was and is resumed by a new Learner"
+    def learner(*cbs):
+        return exact_learner(model(), toy_dls(*data(), bs=BS, shuffle=True), opt_func=partial(SGD, mom=.9), path=folder,
+                             cbs=[SAM(.2), EMA(.9), Checkpoint(every=3), *cbs])
+    models = []
+    for cbs, resume in ([], False), ([Interrupt()], False), ([], True):
+        set_seed(7 + rank_distrib())
+        learn = learner(*cbs)
+        if resume: learn.resume()
+        with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True):
+            try: learn.fit_one_cycle(3, LR)
+            except KeyboardInterrupt: pass
+        models.append(copied(learn.model))
+    return dict(whole=models[0], again=models[2])
 
 
 if __name__ == '__main__':
@@ -65,4 +98,5 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     DistributedDL._broadcast = broadcast
     found = {name: deepcopy(train(name)) for name in SETUPS}
+    found['resumed'] = resumed(sys.argv[1])
     torch.save(found, f"{sys.argv[1]}/{os.environ['RANK']}.pt")

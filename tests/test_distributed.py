@@ -8,6 +8,7 @@ import pytest
 import torch
 from distributed_worker import BS, EPOCHS, LR, SETUPS, N, data, model
 from fastai.optimizer import SGD
+from scipy.stats import chisquare
 from torch.nn.functional import cross_entropy
 
 from fastai_recipes.all import AWP, EMA, SAM, named_tensors
@@ -88,6 +89,34 @@ def test_swa_statistics(ranks):
     hidden = [net[0](x[idx]) for b in BATCHES for idx in b]
     assert (net[1].running_mean - torch.stack([h.mean(0) for h in hidden]).mean(0)).abs().max() < 1e-12
     assert (net[1].running_var - torch.stack([h.var(0) for h in hidden]).mean(0)).abs().max() < 1e-12
+
+
+def test_filter(ranks):
+    "By the formula: each process steps on the hardest of its own samples"
+    net, (x, y) = model(), data()
+    opt = torch.optim.SGD(net.parameters(), lr=LR, momentum=.9)
+    for b in BATCHES*EPOCHS:
+        opt.zero_grad()
+        for idx in b:
+            losses = cross_entropy(net(x[idx]), y[idx], reduction='none')
+            (losses.topk(BS//2).values.mean()/2).backward()
+        opt.step()
+    for name in ('filter', 'filter mask'): assert close(ranks[0][name]['model'], net), name
+
+
+def test_weighted_draws(ranks):
+    "One draw for both, though their seeds differ: together they have the weights' distribution, and each its share"
+    x = data()[0][:, 0]
+    a, b = (torch.cdist(r['weighted']['seen'][:, None], x[:, None]).argmin(1) for r in ranks)
+    assert len(a) == len(b) == EPOCHS*100*N/2 and (a == b).float().mean() < .1
+    expected = torch.arange(1., N + 1)
+    for idx in (a, b, torch.cat([a, b])): assert chisquare(idx.bincount(minlength=N), expected/expected.sum()*len(idx)).pvalue > .01
+
+
+def test_resumed(ranks):
+    "After an interruption both processes go on as if there had been none"
+    a, b = (r['resumed'] for r in ranks)
+    assert same(a['whole'], a['again']) and same(b['whole'], b['again']) and same(a['again'], b['again'])
 
 
 def test_skipped_together(ranks):

@@ -38,7 +38,7 @@ def test_metadata(wheel):
     ini = configparser.ConfigParser(default_section='')
     ini.read(ROOT/'settings.ini')
     required = [r for r in meta.get_all('Requires-Dist') if 'extra ==' not in r]
-    assert required == ['fastai>=2.8', 'timm', 'optuna', 'pandas']
+    assert required == ['fastai>=2.8', 'timm', 'optuna', 'pandas', 'iterative-stratification']
     assert set(meta.get_all('Provides-Extra')) == set(ini['extras']) == {'dev', 'bench', 'docs', 'bnb', 'ray'}
     assert meta['Version'] == fastai_recipes.__version__
     assert 'Apache-2.0' in (meta.get('License-Expression'), meta.get('License'))
