@@ -13,6 +13,7 @@
 | `Rollback(every=50)` | on divergence back to the last good state, on with a lower rate, in fp32 if need be | | ready |
 | `Fp16Guard()` | the loss scale goes on from fit to fit; with the two above: `learn.to_fp16_guarded()` | | ready |
 | `WeightedSampling('sqrt')` | draws the items of rare classes more often, in a `Learner` that exists; also over- and undersampling, and a schedule | [1910.09217](https://arxiv.org/abs/1910.09217), [1901.05555](https://arxiv.org/abs/1901.05555) | ready |
+| `GradientNoise(every=20)` | records the gradient's noise scale while training | [1812.06162](https://arxiv.org/abs/1812.06162) | ready |
 | `Checkpoint(every='epoch')` | after a kill, `learn.resume()` and the same fit call go on, to the bit | | ready |
 
 Modules:
@@ -20,11 +21,14 @@ Modules:
 - `fastai_recipes.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.
 - `fastai_recipes.awp`: Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
 - `fastai_recipes.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
+- `fastai_recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
 - `fastai_recipes.checkpoint`: A training that was killed goes on where it stopped, to the bit.
 - `fastai_recipes.core`: The ground floor: what several callbacks need and a plain PyTorch loop can use too.
 - `fastai_recipes.guards`: Training that survives a NaN, an overflow or a divergence: skip what is not finite, go back to the last good state, keep the loss scale.
 - `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
+- `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
 - `fastai_recipes.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
+- `fastai_recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
 - `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.
 - `fastai_recipes.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was."""

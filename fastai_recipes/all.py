@@ -9,3 +9,6 @@ from fastai_recipes.batch_filter import *
 from fastai_recipes.guards import *
 from fastai_recipes.weighting import *
 from fastai_recipes.checkpoint import *
+from fastai_recipes.batch_size import *
+from fastai_recipes.schedules import *
+from fastai_recipes.optimizers import *

@@ -20,7 +20,7 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search', 'is_validation', 'reached',
            'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass',
            'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_', 'unwrapped', 'named_tensors',
-           'tensor_slots', 'all_finite', 'TrainedState', 'Snapshot']
+           'tensor_slots', 'all_finite', 'TrainedState', 'Snapshot', 'no_trace']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random
@@ -34,6 +34,9 @@ import torch
 from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixHandler
+from fastai.callback.progress import CSVLogger, ProgressCallback
+from fastai.callback.schedule import ParamScheduler
+from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientAccumulation
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
@@ -590,7 +593,7 @@ def _opt_layers(opt):
     while opt is not None:
         torchs = isinstance(opt, torch.optim.Optimizer)
         yield opt, ('state', 'param_groups') if torchs else [k for k in vars(opt) if k not in ('opt', 'cbs')]
-        opt = vars(opt).get('opt')
+        opt = next((vars(opt)[k] for k in ('opt', '_base_optimizer', 'optimizer') if k in vars(opt)), None)   # fastai's, timm's, pytorch_optimizer's wrappers
 
 def _tensors(o):
     "All tensors in nested containers that are no parameters"
@@ -599,23 +602,28 @@ def _tensors(o):
     if isinstance(o, list | tuple | L):
         for v in o: yield from _tensors(v)
 
-def _copy(t:Tensor|None): return None if t is None else t.detach().clone()
+def _copy(t:Tensor|None, device=None): return None if t is None else t.detach().to(device or t.device, copy=True)
 
 # %% ../nbs/00_core.ipynb #trained-state
 class TrainedState:
     "What training has made of `learn`, in memory: weights, buffers, optimizer, `GradScaler`"
     def __init__(self,
         learn:Learner, # Costs one copy of weights, buffers and optimizer state
+        device:torch.device|str|None=None, # Where the copies are, e.g. 'cpu' to leave a GPU's memory free; where the originals are if None
     ):
-        self.learn, self.model, self.opt, self.scaler = learn, learn.model, learn.opt, grad_scaler(learn)
-        self.params = [(p, _copy(p)) for p in self.model.parameters()]
-        self.buffers = [(m, n, b, _copy(b)) for m in self.model.modules() for n, b in m._buffers.items()]
-        self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names})) for o, names in _opt_layers(self.opt)]
+        self.learn, self.model, self.opt, self.scaler, self._homes = learn, learn.model, learn.opt, grad_scaler(learn), {}
+        self.params = [(p, _copy(p, device)) for p in self.model.parameters()]
+        self.buffers = [(m, n, b, _copy(b, device)) for m in self.model.modules() for n, b in m._buffers.items()]
+        self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names}, device)) for o, names in _opt_layers(self.opt)]
         self.scaler_state = self.scaler and self.scaler.state_dict()
 
-    def _deepcopy(self, o):
-        "A deep copy in which parameters stand for themselves, so that the optimizer's state still belongs to them"
-        return deepcopy(o, {id(p): p for p, _ in self.params})
+    def _deepcopy(self, o, device=None):
+        "A deep copy in which parameters stand for themselves, so that the optimizer's state still belongs to them; copies of copies go home"
+        known = {id(p): p for p, _ in self.params}
+        for t in _tensors(o):
+            known[id(t)] = copy = _copy(t, device or self._homes.get(id(t)))
+            if device: self._homes[id(copy)] = t.device
+        return deepcopy(o, known)
 
     def finite(self) -> bool: # Waits for the device
         "Are there no NaN and no infinity in weights, buffers and the optimizer's state?"
@@ -630,7 +638,14 @@ class TrainedState:
         for m, name, b, value in self.buffers:
             m._buffers[name] = b
             if b is not None: b.copy_(value)
-        for o, state in self.opt_state: vars(o).update(self._deepcopy(state))
+        for o, state in self.opt_state:
+            state = self._deepcopy(state)
+            if not isinstance(o, torch.optim.Optimizer): vars(o).update(state); continue
+            o.state.clear()                                     # in place: a wrapper may share state and groups with what it wraps
+            o.state.update(state['state'])
+            for group, was in zip(o.param_groups, state['param_groups'], strict=True):
+                group.clear()
+                group.update(was)
         if self.scaler_state:
             self.scaler.load_state_dict(self.scaler_state)
             self.scaler._per_optimizer_states.clear()   # a step broken off in the middle left its marks there
@@ -640,9 +655,10 @@ class Snapshot(TrainedState):
     "The state of `learn` in memory: `TrainedState`, gradients, what is frozen, modes, random generators"
     def __init__(self,
         learn:Learner, # Costs one copy of weights, buffers, gradients and optimizer state
+        device:torch.device|str|None=None, # As for `TrainedState`
     ):
-        super().__init__(learn)
-        self.grads = [(p, p.requires_grad, p.grad, _copy(p.grad)) for p in self.model.parameters()]
+        super().__init__(learn, device)
+        self.grads = [(p, p.requires_grad, p.grad, _copy(p.grad, device)) for p in self.model.parameters()]
         self.modes = [(m, m.training) for m in self.model.modules()]
         self.rng = rng_state(model_device(self.model))
         self.shuffles = shuffle_state(learn)
@@ -657,3 +673,37 @@ class Snapshot(TrainedState):
         for m, training in self.modes: m.training = training
         set_rng_state(self.rng)
         set_shuffle_state(self.shuffles)
+
+# %% ../nbs/00_core.ipynb #no-trace
+_SILENT = ProgressCallback, TrackerCallback, CSVLogger, ParamScheduler
+
+@contextmanager
+def no_trace(
+    learn:Learner, # Not in a fit
+    without:tuple=(), # Further classes of callbacks that are left out, beside progress bars, trackers, loggers and schedules
+) -> Iterator[None]: # A context in which `learn` may be trained
+    "Afterwards `learn` is as it was, to the bit; its state waits in the CPU's memory"
+    snap, attrs = Snapshot(learn, device='cpu'), dict(vars(learn))
+    hooks = [(store, dict(store)) for m in learn.model.modules() for store in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
+    known = {id(o): o for o in (learn, learn.model, learn.dls, learn.loss_func, *learn.model.parameters())}
+    level = _autocast_level()
+    learn.cbs = L(deepcopy(cb, known) for cb in learn.cbs if not isinstance(cb, _SILENT + without))
+    for cb in attrs['cbs']: vars(learn).pop(cb.name, None)
+    for cb in learn.cbs: setattr(learn, cb.name, cb)
+    learn.gather_preds = None   # where fastai's callbacks that write look whether this is a training
+    try:
+        with learn.no_logging(): yield
+    finally:
+        amp = mixed_precision(learn)
+        while amp and _autocast_level() > level: amp.autocast.__exit__(None, None, None)   # an exception between `before_batch` and `after_loss`
+        vars(learn).clear()
+        vars(learn).update(attrs)
+        for store, was in hooks:
+            store.clear()
+            store.update(was)
+        snap.restore()
+
+def _autocast_level():
+    "How many autocast contexts are open"
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
