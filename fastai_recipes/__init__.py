@@ -31,6 +31,7 @@ Modules:
 - `fastai_recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
 - `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.
+- `fastai_recipes.transfer`: Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
 - `fastai_recipes.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was."""
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/batch_size.html.md"""
 __all__ = ['NoiseScale', 'is_out_of_memory', 'noise_estimates', 'GradientNoise']
 
 # %% ../nbs/20_batch_size.ipynb #imports
-import gc, math
+import gc, math, os
 from collections import namedtuple
 from contextlib import contextmanager
 from copy import copy
@@ -77,10 +77,13 @@ class _Trial(StepCallback):
 
 @contextmanager
 def _alone():
-    "Whoever asks is told that there are no other processes"
+    "Whoever asks, torch.distributed or fastai's environment variables, is told that there are no other processes"
     was, dist.is_initialized = dist.is_initialized, lambda: False
+    env = {k: os.environ.pop(k) for k in ('RANK', 'WORLD_SIZE') if k in os.environ}
     try: yield
-    finally: dist.is_initialized = was
+    finally:
+        dist.is_initialized = was
+        os.environ.update(env)
 
 def _one_batch(learn, which):
     "On the model's device, with how many items it has"

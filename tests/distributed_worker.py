@@ -93,10 +93,24 @@ def resumed(folder):
     return dict(whole=models[0], again=models[2])
 
 
+class Limited(nn.Module):
+    "Has memory for fewer samples in the second process"
+    def __init__(self): super().__init__(); self.limit = (33, 20)[rank_distrib()]
+    def forward(self, x):
+        if len(x) > self.limit: raise torch.OutOfMemoryError('CUDA out of memory.')
+        return x
+
+
+def largest():
+    "What `max_bs` gives, with guards that talk to the other process"
+    learn = exact_learner(nn.Sequential(Limited(), model()), toy_dls(*data(), bs=BS), cbs=[SkipNonFinite(), SAM(.2)])
+    with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True): return learn.max_bs(margin=0, limit=40)
+
+
 if __name__ == '__main__':
     warnings.filterwarnings('ignore')
     torch.set_num_threads(1)
     DistributedDL._broadcast = broadcast
     found = {name: deepcopy(train(name)) for name in SETUPS}
-    found['resumed'] = resumed(sys.argv[1])
+    found['resumed'], found['max_bs'] = resumed(sys.argv[1]), largest()
     torch.save(found, f"{sys.argv[1]}/{os.environ['RANK']}.pt")

@@ -119,6 +119,11 @@ def test_resumed(ranks):
     assert same(a['whole'], a['again']) and same(b['whole'], b['again']) and same(a['again'], b['again'])
 
 
+def test_largest_batch(ranks):
+    "Processes agree on what fits in both; validation has batches of twice the size"
+    assert [r['max_bs'] for r in ranks] == [10, 10]
+
+
 def test_skipped_together(ranks):
     "What is not finite in one process is skipped by both"
     n = EPOCHS*len(BATCHES)
