@@ -30,7 +30,6 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.data.load import DataLoader
-from fastai.distributed import DistributedDL, DistributedTrainer
 from fastai.learner import Learner
 from fastai.torch_core import find_bs
 from fastcore.basics import patch
@@ -41,7 +40,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from .averaging import WeightAverage
 from .batch_filter import BatchLossFilter, rows
 from .checkpoint import Checkpoint
-from .core import (SecondPass, SeenBatch, StepCallback, check_range, grad_scaler, is_search, is_validation, model_device,
+from .core import (SecondPass, SeenBatch, StepCallback, check_range, distributed_classes, grad_scaler, is_search, is_validation, model_device,
                                  no_trace, rerun_batch, trainable)
 from .guards import Fp16Guard, Rollback, SkipNonFinite
 from .weighting import WeightedSampling
@@ -103,7 +102,7 @@ def _fits(learn, train, valid, n_steps, n_batches):
     "Whether steps on such batches fit into memory, here and in all other processes"
     trial = _Trial(_Same(train, n_batches), _Same(valid, 1), n_steps)
     try:
-        with _alone(), no_trace(learn, without=_LEFT_OUT): learn.fit(1000, cbs=trial)   # 1000: of a fit's last epochs only a part
+        with _alone(), no_trace(learn, without=_left_out()): learn.fit(1000, cbs=trial)   # 1000: of a fit's last epochs only a part
         if trial.taken < n_steps: raise RuntimeError(f'max_bs: {trial.taken} of {n_steps} optimizer steps were taken in {n_batches} batches; gradients may overflow at any loss scale')
         fits = True
     except Exception as e:
@@ -117,7 +116,7 @@ def _fits(learn, train, valid, n_steps, n_batches):
         fits = bool(votes)
     return fits
 
-_LEFT_OUT = Checkpoint, DistributedTrainer, WeightedSampling
+def _left_out(): return Checkpoint, WeightedSampling, *distributed_classes('DistributedTrainer')
 
 @patch
 def max_bs(self:Learner,
@@ -133,7 +132,7 @@ def max_bs(self:Learner,
     trainable(self.model, 'max_bs')
     if limit is None: limit = _n_items(self.dls.train)
     check_range('max_bs', 'limit', limit, lo=multiple, integer=True)
-    with no_trace(self, without=_LEFT_OUT): (train, n), (valid, n_valid) = (_one_batch(self, i) for i in (0, min(1, len(self.dls.loaders) - 1)))
+    with no_trace(self, without=_left_out()): (train, n), (valid, n_valid) = (_one_batch(self, i) for i in (0, min(1, len(self.dls.loaders) - 1)))
     ratio = (_bs(self.dls[1])/_bs(self.dls.train)) if len(self.dls.loaders) > 1 else 1
     n_acc = max([cb.n_acc for cb in self.cbs if isinstance(cb, GradientAccumulation)], default=1)
     top = limit//multiple
@@ -262,7 +261,7 @@ def bs_find(self:Learner,
     trainable(self.model, 'bs_find')
     bs, n_blocks = _bs(self.dls.train), max(2, min(10, n_batches//4))
     n_batches -= n_batches % n_blocks
-    with no_trace(self, without=_NOT_PLAIN):
+    with no_trace(self, without=_left_out() + _NOT_PLAIN):
         noise = _Noise(_with_replacement(self.dls, n_batches*bs, seed), n_batches, bs, n_blocks)
         while noise.n < n_batches:                                                # data that has no items comes by the epoch
             n = noise.n
@@ -283,12 +282,12 @@ def bs_find(self:Learner,
     if show_plot: _plot_noise(noise.history, found, level)
     return found
 
-_NOT_PLAIN = (*_LEFT_OUT, SecondPass, WeightAverage, BatchLossFilter, SkipNonFinite, Rollback, Fp16Guard, GradientAccumulation, GradientClip)
+_NOT_PLAIN = SecondPass, WeightAverage, BatchLossFilter, SkipNonFinite, Rollback, Fp16Guard, GradientAccumulation, GradientClip
 
 def _with_replacement(dls, n, seed):
     "Training batches of `n` items that are drawn independently; where there are no items to draw, the batches as they come"
     dl = dls.train
-    if isinstance(dl, DistributedDL): dl = dl.dl
+    if isinstance(dl, distributed_classes('DistributedDL')): dl = dl.dl
     try: return dls.weighted(torch.ones(len(dl.dataset)), n=n, seed=seed).train
     except (ValueError, TypeError): return dl
 

@@ -38,14 +38,14 @@ from functools import cache
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from fastai.callback.fp16 import MixedPrecision
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.distributed import DistributedDL, DistributedTrainer
 from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader
 
-from .core import check_choice, check_range, is_validation
+from .core import check_choice, check_range, distributed_classes, is_validation
 from .losses import _METHODS, _class_targets, class_counts, dataset_targets, sample_weights
 
 # %% ../nbs/14_weighting.ipynb #draw
@@ -169,7 +169,7 @@ _TORCH_ARGS = ('batch_size', 'num_workers', 'collate_fn', 'pin_memory', 'drop_la
 
 def _plain(dl, who):
     "The loader itself, whose items can be drawn otherwise"
-    if isinstance(dl, DistributedDL): dl = dl.dl
+    if isinstance(dl, distributed_classes('DistributedDL')): dl = dl.dl
     if isinstance(dl, _Weighted): dl = dl.plain
     try: n = len(dl.dataset)
     except TypeError: n = None
@@ -181,7 +181,7 @@ def _plain(dl, who):
 
 def _weighted(dl, draws):
     "`dl` with the items that `draws` gives; everything else is shared"
-    if isinstance(dl, DistributedDL): return DistributedDL(_weighted(_plain(dl, draws.who), draws), dl.rank, dl.world_size, dl.device)
+    if isinstance(dl, distributed_classes('DistributedDL')): return type(dl)(_weighted(_plain(dl, draws.who), draws), dl.rank, dl.world_size, dl.device)
     dl = _plain(dl, draws.who)
     bs, drop_last = (dl.bs if isinstance(dl, DataLoader) else dl.batch_size), dl.drop_last
     if draws.n < (bs if drop_last else 1):
@@ -206,8 +206,8 @@ def _check_weighting(who, weights, n, beta, seed):
 
 class WeightedSampling(Callback):
     "Draw the training items by weight while a `Learner` is fitted; its `DataLoaders` stay as they are"
-    order = DistributedTrainer.order + .5   # when the loaders are shared out among the processes
-    _stateattrs = 'training_dl', 'generator'   # not in pickles and exports
+    order = MixedPrecision.order + 1.5   # after `DistributedTrainer` has shared out the loaders among the processes
+    _stateattrs = 'training_dl', 'generator', 'draws'   # not in pickles and exports
     def __init__(self,
         weights:str|Sequence='sqrt', # 'balanced' (also 'inverse'), 'sqrt' or 'effective', see `class_weights`; 'oversample' or 'undersample'; or one weight for each training item
         schedule:Callable|None=None, # From `epoch/n_epoch` to how far the weights count, from 0 (all items alike) to 1 (fully), e.g. `SchedLin(0, 1)`; fully if None
@@ -222,7 +222,7 @@ class WeightedSampling(Callback):
         self.weights, self.schedule, self.n, self.beta, self.seed = weights, schedule, n, beta, seed
         self._init_state()
 
-    def _init_state(self): self.training_dl = self.generator = None
+    def _init_state(self): self.training_dl = self.generator = self.draws = None
 
     def before_fit(self):
         if is_validation(self.learn): return

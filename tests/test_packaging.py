@@ -60,14 +60,14 @@ def test_import_without_optional_packages():
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        absent = 'optuna', 'timm', 'bitsandbytes', 'ray', 'nbdev', 'pytorch_optimizer'
+        absent = 'optuna', 'timm', 'bitsandbytes', 'ray', 'nbdev', 'pytorch_optimizer', 'accelerate', 'iterstrat'
         if name.split('.')[0] in absent: raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 try: import optuna
 except ModuleNotFoundError: pass
 else: raise SystemExit('the blocker does not block')
 from fastai_recipes.all import *
-SAM(), EMA()
+SAM(), EMA(), WeightedSampling(), FocalLoss(), opt_func('adamw')
 '''
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
 
