@@ -19,7 +19,7 @@ FILTERS = {'plain': [], 'keep=0.5': [lambda: BatchLossFilter(.5, start=.2)],
            'keep=0.7': [lambda: BatchLossFilter(.7, start=.2)],
            'keep=1, drop=0.2': [lambda: BatchLossFilter(1., drop=.2, start=.2)],
            'keep=1, drop=0.4': [lambda: BatchLossFilter(1., drop=.4, start=.2)]}
-GUARDS = [CPUMixedPrecision, Fp16Guard, SkipNonFinite, lambda: Rollback(every=10, threshold=2., lr_mult=.03)]
+GUARDS = [CPUMixedPrecision, Fp16Guard, SkipNonFinite, lambda: Rollback(every=10, threshold=2., lr_mult=.001)]
 
 
 def noisy(share, seed):

@@ -20,7 +20,8 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'copied_into', 'weights_put_back', 'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search',
            'is_validation', 'reached', 'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch',
            'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
-           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'TrainedState', 'Snapshot', 'no_trace']
+           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'TrainedState', 'Snapshot',
+           'no_trace']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random, sys
@@ -300,6 +301,7 @@ def _autocast_again(learn:Learner):
     if amp is None: yield; return
     once, autocast = ExitStack(), amp.autocast
     once.enter_context(autocast)   # an ExitStack exits what it holds only once
+    once.device, once.fast_dtype = autocast.device, autocast.fast_dtype
     amp.autocast = once
     try: yield
     finally:
@@ -595,6 +597,14 @@ def all_finite(
     if not sums: return torch.tensor(True)
     return torch.isfinite(torch.stack([o.to(sums[0].device) for o in sums])).all()
 
+# %% ../nbs/00_core.ipynb #watched
+def watched_slots(
+    model:nn.Module, # Before training
+) -> list[tuple[dict, str]]: # The dict that holds a tensor, and its key there
+    "Where the tensors are that must stay finite: all but buffers that hold infinities on purpose, such as masks, as they have no NaN"
+    def on_purpose(t): return not isinstance(t, nn.Parameter) and not all_finite([t]) and not t.isnan().any()
+    return [(store, k) for store, k in tensor_slots(model).values() if not on_purpose(store[k])]
+
 # %% ../nbs/00_core.ipynb #opt-layers
 def _opt_layers(opt):
     "An optimizer and those that it wraps, each with the names of the attributes that hold its state"
@@ -620,7 +630,8 @@ class TrainedState:
         device:torch.device|str|None=None, # Where the copies are, e.g. 'cpu' to leave a GPU's memory free; where the originals are if None
     ):
         self.learn, self.model, self.opt, self.scaler, self._homes = learn, learn.model, learn.opt, grad_scaler(learn), {}
-        self.params = [(p, _copy(p, device)) for p in self.model.parameters()]
+        others = [p for o, _ in _opt_layers(self.opt) for group in getattr(o, 'param_lists', ()) for p in group]   # e.g. of a loss
+        self.params = [(p, _copy(p, device)) for p in dict.fromkeys((*self.model.parameters(), *others))]
         self.buffers = [(m, n, b, _copy(b, device)) for m in self.model.modules() for n, b in m._buffers.items()]
         self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names}, device)) for o, names in _opt_layers(self.opt)]
         self.scaler_state = self.scaler and self.scaler.state_dict()
@@ -633,9 +644,12 @@ class TrainedState:
             if device: self._homes[id(copy)] = t.device
         return deepcopy(o, known)
 
-    def finite(self) -> bool: # Waits for the device
+    def finite(self,
+        slots:list|None=None, # Buffers to look at, as `watched_slots` gives them; all if None
+    ) -> bool: # Waits for the device
         "Are there no NaN and no infinity in weights, buffers and the optimizer's state?"
-        values = [v for _, v in self.params] + [v for *_, v in self.buffers if v is not None]
+        watched = None if slots is None else {(id(store), k) for store, k in slots}
+        values = [v for _, v in self.params] + [v for m, n, _, v in self.buffers if v is not None and (watched is None or (id(m._buffers), n) in watched)]
         return bool(all_finite(values + list(_tensors(self.opt_state))))
 
     @torch.no_grad()

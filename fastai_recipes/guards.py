@@ -39,9 +39,9 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .core import (StepCallback, TrainedState, abandon_step, all_finite, autocast_of, check_choice, check_range, copied_into,
+from .core import (SecondPass, StepCallback, TrainedState, abandon_step, all_finite, autocast_of, check_choice, check_range,
                                  grad_scaler, hold_bn, in_second_pass, is_search, is_validation, mixed_precision, model_device,
-                                 named_tensors, replay_rng, rng_state, set_rng_state, unwrapped)
+                                 named_tensors, replay_rng, rng_state, set_rng_state, tensor_slots, unwrapped, watched_slots)
 
 # %% ../nbs/13_guards.ipynb #first
 def _inside(o):
@@ -89,7 +89,7 @@ class _Later:
 class SkipNonFinite(StepCallback):
     "Leave out batches whose loss or gradients are not finite"
     order, run_valid = MixedPrecision.order + .2, False   # after unscaled losses are known, before a second pass keeps the batch
-    _stateattrs = 'events', 'in_a_row', '_kept', '_late', '_open', '_skipped', '_overflowed', '_loss', '_before', '_grads'
+    _stateattrs = 'events', 'in_a_row', '_slots', '_copies', '_late', '_stop', '_open', '_skipped', '_overflowed', '_loss', '_before', '_grads'
     def __init__(self,
         max_consecutive:int=20, # Stop the training after more than so many in a row, with a report; at least 0
         wait:bool|None=None, # Wait for the device in each batch (exact)? Else act one batch later; None: on a CPU, and under a `GradScaler`, which waits anyway
@@ -106,7 +106,7 @@ class SkipNonFinite(StepCallback):
 
     def _forget(self):
         "What belongs to the present step and batch"
-        self._kept, self._late, self._open, self._skipped, self._overflowed = [{}, {}], None, False, False, False
+        self._slots, self._copies, self._late, self._stop, self._open, self._skipped, self._overflowed = None, [], None, None, False, False, False
         self._loss, self._before, self._grads = None, None, []
 
     @property
@@ -135,9 +135,15 @@ class SkipNonFinite(StepCallback):
     def before_batch(self):
         self._read()
         learn = self.learn
-        self._kept.reverse()                                    # the copies before the last batch are still there
-        buffers = [b for b in learn.model.buffers()]
-        self._before = (buffers, copied_into(buffers, self._kept[0]), rng_state(model_device(learn.model)), learn.train_iter, learn.pct_train)
+        if self._slots is None: self._slots = [(store, k) for store, k in watched_slots(learn.model) if not isinstance(store[k], nn.Parameter)]
+        now = [store[k] for store, k in self._slots]
+        same = len(now) == len(self._copies) and all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(now, self._copies, strict=True))
+        if not same: self._copies = [torch.empty_like(t) for t in now]
+        if now: torch._foreach_copy_(self._copies, now)
+        self._before = now, rng_state(model_device(learn.model)), learn.train_iter, learn.pct_train
+
+    def after_loss(self):
+        if self._stop is not None: self._end()                  # here, where autocast has been left
 
     def before_backward(self):
         self._grads = [(p, p.grad.clone() if self._open else None) for g in self.learn.opt.param_lists for p in g if p.grad is not None]
@@ -146,7 +152,7 @@ class SkipNonFinite(StepCallback):
     def after_backward(self):
         learn = self.learn
         loss = learn.loss.detach()
-        parts = dict(loss=[loss], buffers=self._before[0])
+        parts = dict(loss=[loss], buffers=[store[k] for store, k in self._slots if store[k] is not None])   # None while BatchNorm is held
         if not grad_scaler(learn): parts['gradients'] = [p.grad for g in learn.opt.param_lists for p in g if p.grad is not None]
         ok = all_finite(t for ts in parts.values() for t in ts)
         if dist.is_available() and dist.is_initialized():
@@ -158,17 +164,20 @@ class SkipNonFinite(StepCallback):
         else: self._mask(ok, loss)
         self._open = True
         self._loss = learn.loss.detach()
-        if self._waits and not grad_scaler(learn): self.in_a_row = 0
+        if self._waits and not grad_scaler(learn) and not any(isinstance(cb, SecondPass) and cb.now for cb in learn.cbs): self.in_a_row = 0
 
     def _skip(self, what):
         "As if the batch did not exist"
         learn = self.learn
         if not in_second_pass(learn): self._put_back_grads()    # else the whole step is abandoned
-        self._put_back_buffers(*self._before[:2])
-        set_rng_state(self._before[2])
+        for (store, k), b, copy in zip(self._slots, self._before[0], self._copies, strict=True):
+            b.copy_(copy)
+            if store[k] is not None: store[k] = b
+        set_rng_state(self._before[1])
         self._skipped = True
-        self._count(what)
-        if self._loss is not None: learn.loss = self._loss
+        too_many = self._count(what)
+        learn.loss = torch.zeros_like(learn.loss.detach()) if self._loss is None else self._loss   # what others see of a void batch
+        if too_many: self._end()
         raise CancelBatchException
 
     def _put_back_grads(self):
@@ -177,34 +186,36 @@ class SkipNonFinite(StepCallback):
             if kept.get(id(p)) is None: p.grad.zero_()
             else: p.grad.copy_(kept[id(p)])
 
-    def _put_back_buffers(self, buffers, copies):
-        if buffers: torch._foreach_copy_(buffers, copies)
-
     def _mask(self, ok, loss):
-        "On the device: the gradients and the loss from before, if they are not finite"
+        "On the device: the gradients, the buffers and the loss from before, if they are not finite"
         kept = {id(p): g for p, g in self._grads}
         for p in (p for g in self.learn.opt.param_lists for p in g if p.grad is not None):
             before = kept.get(id(p))
             p.grad.copy_(torch.where(ok, p.grad, 0. if before is None else before))
+        for (store, k), copy in zip(self._slots, self._copies, strict=True):
+            if store[k] is not None: store[k].copy_(torch.where(ok, store[k], copy))
         self.learn.loss = torch.where(ok, loss, torch.zeros_like(loss) if self._loss is None else self._loss)
-        self._late = _Later(ok), self._before, self.learn.epoch, self.learn.iter
+        self._late = _Later(ok), self.learn.epoch, self.learn.iter
 
     def _read(self):
         "What became of the last batch"
         late, self._late = self._late, None
         if late is None: return
-        ok, before, epoch, batch = late
+        ok, epoch, batch = late
         if ok.read(): self.in_a_row = 0; return
-        self._put_back_buffers(*before[:2])
-        self._count('loss, gradients or buffers', epoch, batch)
+        if self._count('loss, gradients or buffers', epoch, batch): self._stop = self._report()
 
     def _count(self, what, epoch=None, batch=None):
+        "Too many in a row?"
         learn = self.learn
         self.events.append(dict(epoch=learn.epoch if epoch is None else epoch, batch=learn.iter if batch is None else batch, what=what))
         self.in_a_row += 1
-        if self.in_a_row > self.max_consecutive:
-            warn(self._report(), stacklevel=2)
-            raise CancelFitException
+        return self.in_a_row > self.max_consecutive
+
+    def _end(self):
+        "Stop the training, with a report"
+        warn(self._stop or self._report(), stacklevel=2)
+        raise CancelFitException
 
     def _report(self):
         learn, last = self.learn, self.events[-1]
@@ -220,9 +231,9 @@ class SkipNonFinite(StepCallback):
         if self._skipped: self.learn.yb = ()    # so `Recorder` and others pass over it in `after_batch`
 
     def after_batch(self):
-        if self._skipped: self.learn.train_iter, self.learn.pct_train = self._before[3:]
+        if self._skipped: self.learn.train_iter, self.learn.pct_train = self._before[2:]
         overflowed, self._skipped, self._overflowed = self._overflowed, False, False
-        if overflowed: self._count(f'gradients at loss scale {grad_scaler(self.learn).get_scale():g}')
+        if overflowed and self._count(f'gradients at loss scale {grad_scaler(self.learn).get_scale():g}'): self._end()
 
     def after_cancel_step(self):
         super().after_cancel_step()
@@ -251,7 +262,7 @@ class SkipNonFinite(StepCallback):
 class Rollback(StepCallback):
     "On divergence, go back to the last good state and on with a lower learning rate"
     order, run_valid = MixedPrecision.order + 2, False   # before the step after everything that sets rates
-    _stateattrs = ('good', 'events', 'factor', 'n_rollbacks', 'n_steps', 'fell_back', 'smooth', 'count', 'best', 'first', '_raw', '_late', '_stepped', '_skipped')
+    _stateattrs = ('good', 'events', 'factor', 'n_rollbacks', 'n_steps', 'fell_back', 'smooth', 'count', 'best', 'first', '_raw', '_late', '_stepped', '_skipped', 'square', '_slots')
     beta = .95           # of the smoothed loss
     max_skipped = 10     # more skipped batches in a row are a divergence too
     def __init__(self,
@@ -277,7 +288,8 @@ class Rollback(StepCallback):
     def _begin(self):
         "Of one fit"
         self.good, self.factor, self.n_rollbacks, self.n_steps, self.fell_back = None, 1., 0, 0, False
-        self.smooth, self.count, self.best, self.first = 0., 0, math.inf, None
+        self.smooth, self.square, self.count, self.best, self.first = 0., 0., 0, math.inf, None
+        self._slots = None
         self._raw, self._late, self._stepped, self._skipped = None, None, False, 0
 
     @property
@@ -294,6 +306,12 @@ class Rollback(StepCallback):
         if is_validation(self.learn): return
         super().before_fit()
         self._begin()
+
+    def before_train(self):
+        if self.good is not None or is_search(self.learn): return
+        if self._slots is None: self._slots = watched_slots(self.learn.model)
+        broken = next((n for n, (store, k) in tensor_slots(self.learn.model).items() if any(o[0] is store and o[1] == k for o in self._slots) and not all_finite([store[k]])), None)
+        if broken: raise ValueError(f'Rollback: training begins with the tensor {broken!r}, which is not finite; there is no good state to go back to')
 
     def before_batch(self):
         self._put_rate_back()
@@ -316,16 +334,19 @@ class Rollback(StepCallback):
         if is_search(self.learn) or self.good is None: return
         why = self._diverged()
         if why: self._back(why)
-        elif stepped and self.n_steps % self.every == 0 and not self._above(math.sqrt(self.threshold)) and not self._keep(): self._back('not finite')
+        elif stepped and self.n_steps % self.every == 0 and not self._rising() and not self._keep(): self._back('not finite')
 
     def after_train(self):
         "Before the epoch's validation"
-        if self.good is not None and not all_finite(named_tensors(self.learn.model).values()): self._back('not finite')
+        if self.good is not None and not self._finite(): self._back('not finite')
+        self._put_rate_back()   # so that callbacks that change it after an epoch change the schedule's
 
     def after_fit(self):
         if is_validation(self.learn): return
         self._put_rate_back()
         self.good = None
+
+    def _finite(self): return bool(all_finite(store[k] for store, k in self._slots))
 
     def _diverged(self):
         "Why, or None"
@@ -337,18 +358,30 @@ class Rollback(StepCallback):
             values = [self._late.read()] if self._late else []
             self._late = _Later(learn.loss.detach().mean())
         for v in values:
+            if v == 0 and not self.count: continue                # says nothing of how large losses are
             if math.isfinite(v):
                 self.count += 1
-                self.smooth = self.beta*self.smooth + (1 - self.beta)*v
+                self.smooth, self.square = (self.beta*o + (1 - self.beta)*x for o, x in ((self.smooth, v), (self.square, v*v)))
                 if self.first is None: self.first = v
                 self.best = min(self.best, self.smooth_loss)
-            elif not all_finite(named_tensors(learn.model).values()): return 'not finite'
+            elif not self._finite(): return 'not finite'
         if self._skipped > self.max_skipped: return 'skipped'
         return 'loss' if self._above(self.threshold) else None
 
     def _above(self, threshold):
-        "Is the smoothed loss above so many times its best?"
-        return self.count > 0 and self.smooth_loss > self.best + (threshold - 1)*max(abs(self.best), .01*abs(self.first))
+        "Is the smoothed loss above so many times its best, and by more than four of its standard errors?"
+        return self.best < math.inf and self.smooth_loss > self.best + max((threshold - 1)*max(abs(self.best), .01*abs(self.first)), 4*self._error())
+
+    def _rising(self):
+        "Is it on its way up? Then the state is not worth keeping"
+        if not self.count: return False
+        return self.smooth_loss > self.best + (math.sqrt(self.threshold) - 1)*max(abs(self.best), .01*abs(self.first))
+
+    def _error(self):
+        "The standard error of the smoothed loss, from how far the batches' losses differ"
+        b, n = self.beta, self.count
+        variance = max(self.square/(1 - b**n) - self.smooth_loss**2, 0.)
+        return math.sqrt(variance*(1 - b)/(1 + b)*(1 - b**(2*n)))/(1 - b**n)
 
     def _keep(self):
         "Keep the present state if it is finite"
@@ -356,20 +389,21 @@ class Rollback(StepCallback):
         if now: self.learn.opt.set_hyper('lr', self._raw)     # the schedule's rate is part of the state, not ours
         state = TrainedState(self.learn)
         if now: self.learn.opt.set_hyper('lr', now)
-        if not state.finite():
-            if self.good is None: raise ValueError(f'Rollback: training begins with {self._broken()}, which is not finite; there is no good state to go back to')
+        if not state.finite(self._slots):
+            if self.good is None:
+                amp = mixed_precision(self.learn)
+                if amp: amp.autocast.__exit__(None, None, None)
+                raise ValueError("Rollback: training begins with an optimizer whose state is not finite; there is no good state to go back to. Make a new one with `learn.create_opt()`.")
             return False
         averages = [(cb, cb.state_dict()) for cb in self.learn.cbs if getattr(type(cb), 'of_weights', False)]
-        self.good = dict(state=state, averages=averages, step=self.n_steps, smooth=self.smooth, count=self.count)
+        self.good = dict(state=state, averages=averages, step=self.n_steps, loss=(self.smooth, self.square, self.count, self.best))
         return True
 
-    def _broken(self): return next((f'the tensor {n!r}' for n, t in named_tensors(self.learn.model).items() if not all_finite([t])), "the optimizer's state")
-
     def _back(self, why):
-        learn, smooth = self.learn, self.smooth_loss
+        learn, smooth, best = self.learn, self.smooth_loss, self.best
         self.good['state'].restore()
         for cb, state in self.good['averages']: cb.load_state_dict(state)
-        self.smooth, self.count, self._raw, self._late = self.good['smooth'], self.good['count'], None, None
+        (self.smooth, self.square, self.count, self.best), self._raw, self._late = self.good['loss'], None, None
         self._skipped = 0
         for cb in learn.cbs:
             if isinstance(cb, SkipNonFinite): cb.in_a_row = 0
@@ -382,7 +416,7 @@ class Rollback(StepCallback):
         elif amp and amp.amp_mode == AMPMode.FP16 and self.fallback and not self.fell_back: event, self.fell_back = self.fallback, True
         else: event = 'stop'
         self.events.append(dict(epoch=learn.epoch, batch=learn.iter, step=self.n_steps, event=event, why=why, smooth_loss=smooth,
-                                best_loss=self.best, back_to_step=self.good['step'], lr_factor=self.factor))
+                                best_loss=best, back_to_step=self.good['step'], lr_factor=self.factor))
         self.n_steps = self.good['step']
         if event in ('fp32', 'bf16'): self._fall_back(amp)
         if event == 'stop':
@@ -408,7 +442,7 @@ class Rollback(StepCallback):
 
     def state_dict(self) -> dict: # Numbers and strings
         "What a checkpoint needs; the kept state is not part of it, a new one is kept when training goes on"
-        keys = 'factor', 'n_rollbacks', 'n_steps', 'fell_back', 'smooth', 'count', 'best', 'first'
+        keys = 'factor', 'n_rollbacks', 'n_steps', 'fell_back', 'smooth', 'square', 'count', 'best', 'first', '_raw'
         return dict(events=[dict(e) for e in self.events], **{k: getattr(self, k) for k in keys})
 
     def load_state_dict(self,
@@ -417,6 +451,8 @@ class Rollback(StepCallback):
         "Go on in the middle of a fit"
         for k, v in state.items(): setattr(self, k, v)
         self.events, self.good = [dict(e) for e in state['events']], None
+        amp = mixed_precision(self.learn)
+        if self.fell_back and amp and amp.amp_mode == AMPMode.FP16: self._fall_back(amp)
 
 # %% ../nbs/13_guards.ipynb #fp16
 class Fp16Guard(Callback):
@@ -436,7 +472,7 @@ class Fp16Guard(Callback):
         learn = self.learn
         now = grad_scaler(learn)
         if is_validation(learn) or now is None: return
-        if self.scaler is not None: now.load_state_dict(self.scaler.state_dict())
+        if self.scaler is not None and self.scaler.get_scale() > 2.**-20: now.load_state_dict(self.scaler.state_dict())   # at 0 it would stay there
         if not is_search(learn): self.scaler = now
         eps = [h['eps'] for h in learn.opt.hypers if 'eps' in h]
         if eps and min(eps) < self.min_eps:
