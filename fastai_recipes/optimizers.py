@@ -17,7 +17,6 @@ __all__ = ['TorchOptimizer', 'opt_func', 'list_opts']
 
 # %% ../nbs/23_optimizers.ipynb #imports
 import gc, importlib
-from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -43,7 +42,7 @@ class TorchOptimizer(OptimWrapper):
     ):
         params = L(params)
         self._lists = [list(o) for o in params] if isinstance(params[0], list | tuple | L) else [list(params)]
-        self._no_wd, self._virtual = None, defaultdict(lambda: [0.]*len(self._lists))
+        self._no_wd, self._virtual = None, {}   # what a schedule sets and the optimizer lacks, by name, for each group
         super().__init__([{'params': part} for o in self._lists for part in (o, [])], opt=make, hp_map=hp_map, **kwargs)
         self.centralize = centralize
 
