@@ -32,6 +32,7 @@ Modules:
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
 - `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.
 - `fastai_recipes.transfer`: Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
+- `fastai_recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
 - `fastai_recipes.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was."""
 
 __version__ = "0.1.0"

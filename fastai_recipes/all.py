@@ -13,3 +13,4 @@ from fastai_recipes.batch_size import *
 from fastai_recipes.schedules import *
 from fastai_recipes.optimizers import *
 from fastai_recipes.transfer import *
+from fastai_recipes.tuning import *

@@ -143,6 +143,7 @@ def _metric_state(metric):
 def set_training_state(
     learn:Learner, # In a fit
     state:dict, # As `training_state` gave it
+    hypers:list[dict]|None=None, # Learning rate, weight decay, ... of each parameter group; those of `state` if None
 ):
     "Put a training where it was"
     tensors = named_tensors(learn.model)
@@ -154,6 +155,7 @@ def set_training_state(
     if 'hypers' in opt: opt['hypers'] = L(opt['hypers'])
     opt = _to(opt, model_device(learn.model))
     learn.opt.load_state_dict(opt)
+    for k in (hypers[0] if hypers else ()): learn.opt.set_hyper(k, [h[k] for h in hypers])
     scaler = grad_scaler(learn)
     if scaler and state['scaler']: scaler.load_state_dict(state['scaler'])
     rec, was = learn.recorder, state['recorder']
@@ -237,7 +239,8 @@ class _Resume(Callback):
     "Puts the next fit where a checkpoint was taken, and goes away"
     order = Checkpoint.order - 1   # after fastai's callbacks have begun the fit
     _stateattrs = 'state',
-    def __init__(self, state, path): self.state, self.path = state, path
+    hypers = None
+    def __init__(self, state, path, keep_hypers): self.state, self.path, self.keep_hypers = state, path, keep_hypers
 
     def before_fit(self):
         learn = self.learn
@@ -255,7 +258,8 @@ class _Resume(Callback):
         missing = [n for n in state['callbacks'] if n not in _named_cbs(learn)]
         if missing: raise ValueError(f'{self.path}: when the checkpoint was taken, the Learner had callbacks that it lacks now: {", ".join(missing)}. Add them.')
         _check_same(learn, state, self.path)
-        set_training_state(learn, state)
+        if self.keep_hypers: self.hypers = [dict(h) for h in learn.opt.hypers]
+        set_training_state(learn, state, self.hypers)
         for cb in learn.cbs:
             if isinstance(cb, Checkpoint): cb.fits, cb.n_steps = deepcopy(state['fits'][:-1]), state['n_steps']
         self._skip_epochs(state['place']['epoch'])
@@ -284,7 +288,7 @@ class _Resume(Callback):
     def _arrive(self, mine):
         learn, place = self.learn, self.state['place']
         del learn.one_batch
-        set_training_state(learn, self.state)
+        set_training_state(learn, self.state, self.hypers)
         _set_generators(learn, mine['now'])
         learn.iter, self.going_on = place['done'] - 1, False
         if place['cut']: raise CancelTrainException
@@ -300,6 +304,7 @@ def _words(fit): return f"{fit['n_epoch']} epochs of {fit['n_batches']} batches,
 def resume(self:Learner,
     fname:str='checkpoint', # As given to `Checkpoint`
     missing_ok:bool=False, # Is it fine if there is no checkpoint yet?
+    keep_hypers:bool=False, # Go on with the learning rate, weight decay, ... of the coming fit call, instead of those of the checkpoint?
 ) -> Learner: # `self`
     "Load a checkpoint; then make the same fit call as before, which goes on where it stopped"
     path = _path(self, fname)
@@ -311,4 +316,4 @@ def resume(self:Learner,
     place, fit = state['place'], state['fits'][-1]
     print(f"{path.name}: fit {len(state['fits'])}, epoch {place['epoch']} of {fit['n_epoch']}, after batch {place['done']} of {fit['n_batches']}; call the same fit again")
     self.remove_cbs(_Resume)
-    return self.add_cb(_Resume(state, path))
+    return self.add_cb(_Resume(state, path, keep_hypers))

@@ -20,8 +20,8 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'copied_into', 'weights_put_back', 'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search',
            'is_validation', 'reached', 'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch',
            'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
-           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'TrainedState', 'Snapshot',
-           'no_trace']
+           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'metric_names', 'check_metric',
+           'recorded', 'lower_is_better', 'TrainedState', 'Snapshot', 'no_trace']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, math, numbers, random, sys
@@ -604,6 +604,47 @@ def watched_slots(
     "Where the tensors are that must stay finite: all but buffers that hold infinities on purpose, such as masks, as they have no NaN"
     def on_purpose(t): return not isinstance(t, nn.Parameter) and not all_finite([t]) and not t.isnan().any()
     return [(store, k) for store, k in tensor_slots(model).values() if not on_purpose(store[k])]
+
+# %% ../nbs/00_core.ipynb #recorded
+def _metric_names(learn):
+    "Those of the training part of an epoch, and of the validation"
+    rec, names = learn.recorder, [o.name for o in learn.metrics]
+    train, valid = ['loss', *(names if rec.train_metrics else [])], ['loss', *names]
+    if not rec.valid_metrics: return ['train_loss', *train[1:]], []
+    return ['train_' + o for o in train], (['valid_' + o for o in valid] if rec.train_metrics else ['valid_loss', *names])
+
+def metric_names(
+    learn:Learner, # With its `Recorder`
+) -> list[str]: # E.g. ['train_loss', 'valid_loss', 'accuracy']
+    "What a fit of this Learner will record at the end of each epoch, as fastai's `Recorder` names it"
+    train, valid = _metric_names(learn)
+    return train + valid
+
+def check_metric(
+    who:str, # Whose parameter it is, for the message
+    name:str, # Name of the parameter
+    metric:str, # Its value
+    learn:Learner, # With its `Recorder`
+):
+    "Raise a `ValueError` unless `learn` records `metric`"
+    found = metric_names(learn)
+    if metric not in found:
+        raise ValueError(f"{who}: `{name}` is {metric!r}; the Learner records {', '.join(map(repr, found))}. Choose one of them, or give it to `Learner(metrics=...)`.")
+
+def recorded(
+    learn:Learner, # After an epoch
+) -> dict[str, float]: # By name; without what this epoch left out, e.g. a validation that was cancelled
+    "The values of the last epoch"
+    rec, (train, valid) = learn.recorder, _metric_names(learn)
+    if not vars(rec).get('values'): return {}
+    names = ([] if rec.cancel_train else train) + ([] if rec.cancel_valid else valid)
+    return {n: float(v) for n, v in zip(names, rec.values[-1], strict=False) if v is not None}
+
+def lower_is_better(
+    metric:str, # Its name
+) -> bool: # Shall it fall?
+    "fastai's rule: losses and errors fall, all else rises"
+    return 'loss' in metric or 'error' in metric
 
 # %% ../nbs/00_core.ipynb #opt-layers
 def _opt_layers(opt):

@@ -31,7 +31,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 
 from .averaging import SWA
-from .core import check_choice, check_range, reached
+from .core import check_choice, check_metric, check_range, lower_is_better, reached, recorded
 
 # %% ../nbs/21_schedules.ipynb #rates
 def _peak(learn, who, lr):
@@ -126,15 +126,14 @@ class _Plateau(ParamScheduler):
     _stateattrs = 'scheds', 'factor', 'best', 'wait', 'losses'
     def __init__(self, lr, monitor, patience, mult, min_delta, every, min_lr, tail, shape):
         self.monitor, self.patience, self.mult, self.min_delta, self.every, self.tail = monitor, patience, mult, min_delta, every, tail
-        self.low, self.lower = min_lr/lr.max(), 'loss' in monitor or 'error' in monitor
+        self.low, self.lower = min_lr/lr.max(), lower_is_better(monitor)
         down = SchedCos(1., 0.) if shape == 'cos' else SchedLin(1., 0.)
         self.scheds = {'lr': lambda pct: lr*self.factor*(down((pct - 1 + tail)/tail) if tail and pct > 1 - tail else 1.)}
         self.factor, self.best, self.wait, self.losses = 1., math.inf, 0, []
 
     def before_fit(self):
         super().before_fit()
-        names = list(self.learn.recorder.metric_names[1:])
-        if self.monitor not in names: raise ValueError(f"fit_plateau: `monitor` is {self.monitor!r}; it must be one of {', '.join(o for o in names if o != 'time')}")
+        check_metric('fit_plateau', 'monitor', self.monitor, self.learn)
 
     def after_batch(self):
         super().after_batch()
@@ -143,9 +142,8 @@ class _Plateau(ParamScheduler):
         if len(self.losses) == self.every: self._check(float(sum(self.losses)/self.every))
 
     def after_epoch(self):
-        rec = self.learn.recorder
-        values, i = rec.values[-1], list(rec.metric_names[1:]).index(self.monitor)
-        if self.every == 'epoch' and i < len(values) and values[i] is not None: self._check(float(values[i]))
+        value = recorded(self.learn).get(self.monitor)
+        if self.every == 'epoch' and value is not None: self._check(value)
 
     def _check(self, value):
         "A new value; a NaN is no progress"

@@ -1,0 +1,146 @@
+"Studies by several processes, some of which are killed; Ray Tune."
+import multiprocessing as mp
+import random
+import socket
+import time
+import warnings
+from collections import Counter
+
+import optuna
+import pytest
+import tuning_worker
+from optuna.trial import TrialState
+
+from fastai_recipes import tuning
+
+PROCESSES = mp.get_context('forkserver')
+PROCESSES.set_forkserver_preload(['tuning_worker'])
+
+
+def start(*args, target=tuning_worker.search):
+    process = PROCESSES.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def trials(storage):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: return optuna.load_study(study_name='shared', storage=tuning._storage(storage)).get_trials()
+        except KeyError: return []
+
+
+def wait_for(n, storage):
+    "Until `n` trials have begun"
+    until = time.time() + 60
+    while len(trials(storage)) < n:
+        assert time.time() < until
+        time.sleep(.02)
+
+
+def check(storage, n_trials):
+    "As many results as wanted, none of them twice; what was broken off was tried once more"
+    found = trials(storage)
+    results = [t for t in found if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    broken = [t for t in found if t.state == TrialState.FAIL and 'ended' not in t.user_attrs]
+    assert len(results) == n_trials, Counter(t.state for t in found)
+    assert not [t for t in found if not t.state.is_finished()]
+    points = Counter(tuple(t.params.values()) for t in results)
+    assert max(points.values()) == 1, points
+    assert all(points[tuple(t.params.values())] == 1 for t in broken if len(t.params) == len(tuning_worker.SPACE))   # else it was killed before it had its point
+    assert sorted(t.user_attrs['epochs'] for t in results if t.state == TrialState.COMPLETE) == [2]*sum(t.state == TrialState.COMPLETE for t in results)
+    return broken
+
+
+def test_killed_again_and_again(tmp_path):
+    storage, rng, n_broken = str(tmp_path/'study.journal'), random.Random(0), 0
+    for i in range(5):
+        process = start(storage, 14)
+        wait_for(len(trials(storage)) + 1, storage)
+        time.sleep(rng.random()*.5)
+        process.kill()
+        process.join()
+    last = start(storage, 14)
+    last.join(100)
+    assert last.exitcode == 0
+    n_broken = len(check(storage, 14))
+    assert n_broken >= 2          # some were killed in the middle of a trial
+
+
+@pytest.mark.parametrize('kind', ['journal', 'grpc'])
+def test_four_processes_one_killed(tmp_path, kind):
+    file = str(tmp_path/'study.journal')
+    storage = file
+    if kind == 'grpc':
+        with socket.socket() as s:
+            s.bind(('localhost', 0))
+            port = s.getsockname()[1]
+        server = start(file, port, target=tuning_worker.serve)
+        storage = f'grpc://localhost:{port}'
+        tuning._storage(storage).wait_server_ready(timeout=60)
+    workers = [start(storage, 24) for _ in range(4)]
+    wait_for(8, storage)
+    workers[0].kill()
+    for w in workers: w.join(100)
+    assert [w.exitcode for w in workers] == [-9, 0, 0, 0]
+    check(storage, 24)
+    assert len({t.user_attrs['worker'] for t in trials(storage)}) == 4
+    if kind == 'grpc':
+        server.kill()
+        server.join()
+
+
+@pytest.fixture(scope='module')
+def ray_tune(tmp_path_factory):
+    ray = pytest.importorskip('ray')
+    from ray import tune
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False, _temp_dir=None)
+    yield tune
+    ray.shutdown()
+
+
+def ray_learner():
+    "By value, so that Ray's processes need not import this module"
+    def make_learner(config):
+        from fastai_recipes.testing import digits_dls, digits_learner
+        return digits_learner(digits_dls(bs=256), dropout=config.drop)
+    return make_learner
+
+
+def results(ray_tune, tmp_path, scheduler, space, n, epochs, **kwargs):
+    from ray.tune import RunConfig
+    tuner = ray_tune.Tuner(tuning.ray_trainable(ray_learner(), epochs, metric='accuracy', **kwargs), param_space=tuning.ray_space(space),
+                           tune_config=ray_tune.TuneConfig(metric='accuracy', mode='max', scheduler=scheduler, num_samples=n),
+                           run_config=RunConfig(storage_path=str(tmp_path), name='study', verbose=0))
+    found = tuner.fit()
+    assert not found.errors
+    return found
+
+
+def test_ray_asha(ray_tune, tmp_path):
+    from ray.tune.schedulers import ASHAScheduler
+    scheduler = ASHAScheduler(time_attr='epoch', max_t=4, grace_period=1, reduction_factor=3)
+    found = results(ray_tune, tmp_path, scheduler, dict(lr=('log', 1e-6, 3e-2), drop=(0., .5)), 6, 4)
+    epochs = [r.metrics['epoch'] for r in found]
+    assert len(epochs) == 6 and max(epochs) == 4 and min(epochs) < 4, epochs
+    best = found.get_best_result()
+    again = tuning.Objective(ray_learner(), 4, metric='accuracy')(best.config)
+    assert again == best.metrics['accuracy']                                  # a trial is the same, whoever runs it
+
+
+def test_ray_population(ray_tune, tmp_path):
+    from ray.tune.schedulers import PopulationBasedTraining
+    space = dict(lr=[1e-6, 1e-2], drop=0.)
+    scheduler = PopulationBasedTraining(time_attr='epoch', perturbation_interval=2, hyperparam_mutations=dict(lr=[1e-6, 1e-2]),
+                                        resample_probability=0., quantile_fraction=.5, synch=True)
+    found = results(ray_tune, tmp_path, scheduler, dict(space, lr=1e-2), 1, 6)
+    alone = [r for r in found[0].metrics_dataframe['accuracy']]
+    from ray import tune
+    tuner_space = dict(tuning.ray_space(space), lr=tune.grid_search([1e-6, 1e-2]))
+    from ray.tune import RunConfig
+    both = ray_tune.Tuner(tuning.ray_trainable(ray_learner(), 6, metric='accuracy'), param_space=tuner_space,
+                          tune_config=ray_tune.TuneConfig(metric='accuracy', mode='max', scheduler=scheduler, num_samples=1),
+                          run_config=RunConfig(storage_path=str(tmp_path), name='population', verbose=0)).fit()
+    assert not both.errors
+    print(alone, [r.metrics_dataframe[['epoch', 'accuracy', 'config/lr']] for r in both])
+    assert min(r.metrics['accuracy'] for r in both) > .5                      # the bad member went on from the good one's weights
