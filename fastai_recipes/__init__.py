@@ -24,6 +24,7 @@ Modules:
 - `fastai_recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
 - `fastai_recipes.checkpoint`: A training that was killed goes on where it stopped, to the bit.
 - `fastai_recipes.core`: The ground floor: what several callbacks need and a plain PyTorch loop can use too.
+- `fastai_recipes.ensemble`: Cross-validation with out-of-fold predictions, runs over seeds with honest intervals, and many models as one.
 - `fastai_recipes.guards`: Training that survives a NaN, an overflow or a divergence: skip what is not finite, go back to the last good state, keep the loss scale.
 - `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
 - `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.

@@ -14,3 +14,4 @@ from fastai_recipes.schedules import *
 from fastai_recipes.optimizers import *
 from fastai_recipes.transfer import *
 from fastai_recipes.tuning import *
+from fastai_recipes.ensemble import *

@@ -20,11 +20,11 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'copied_into', 'weights_put_back', 'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search',
            'is_validation', 'reached', 'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch',
            'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
-           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'metric_names', 'check_metric',
-           'recorded', 'lower_is_better', 'TrainedState', 'Snapshot', 'no_trace']
+           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'LearnerFactory',
+           'metric_names', 'check_metric', 'recorded', 'lower_is_better', 'TrainedState', 'Snapshot', 'no_trace']
 
 # %% ../nbs/00_core.ipynb #imports
-import inspect, math, numbers, random, sys
+import inspect, math, numbers, random, sys, weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
@@ -41,9 +41,10 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientAccumulation
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
-from fastai.torch_core import find_bs
+from fastai.torch_core import find_bs, set_seed
 from fastcore.foundation import L
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 # %% ../nbs/00_core.ipynb #check-range
 def check_range(
@@ -604,6 +605,60 @@ def watched_slots(
     "Where the tensors are that must stay finite: all but buffers that hold infinities on purpose, such as masks, as they have no NaN"
     def on_purpose(t): return not isinstance(t, nn.Parameter) and not all_finite([t]) and not t.isnan().any()
     return [(store, k) for store, k in tensor_slots(model).values() if not on_purpose(store[k])]
+
+# %% ../nbs/00_core.ipynb #factory
+class LearnerFactory:
+    "Makes Learners that begin the same, whatever they share"
+    def __init__(self,
+        make_learner:Callable|Learner, # Gives a new Learner; or a Learner, of which copies are made
+    ):
+        if not callable(make_learner) and not isinstance(make_learner, Learner):
+            raise TypeError(f'make_learner: {make_learner!r}; it must be a function that gives a Learner, or a Learner')
+        self.make_learner, self._first, self._shared = make_learner, None, None
+
+    def make(self,
+        *args, # For `make_learner`
+        seed:int|None=42, # Of all generators; None leaves them as they are
+    ) -> Learner: # New
+        "Make a Learner"
+        if seed is not None: set_seed(seed)
+        base = self.make_learner
+        learn = deepcopy(base, {id(base.dls): base.dls}) if isinstance(base, Learner) else base(*args)
+        if not isinstance(learn, Learner): raise TypeError(f'make_learner gave {learn!r}; it must give a Learner')
+        if self._first is not None and learn is self._first():
+            raise ValueError('make_learner gave the same Learner again; it must make a new one each time. To train copies of one Learner, pass it in place of make_learner.')
+        self._put_back(learn)
+        for dl in learn.dls.loaders if seed is not None else ():
+            if hasattr(dl, 'rng'): dl.rng = random.Random(seed)
+        return learn
+
+    @torch.no_grad()
+    def _put_back(self, learn):
+        tensors = named_tensors(learn.model).values()
+        if self._first is None:
+            self._first, self._shared = weakref.ref(learn), WeakTensorKeyDictionary()   # entries go when the tensors do
+            for t in tensors: self._shared[t] = t.detach().to('cpu', copy=True), t.requires_grad
+        for t in tensors:
+            if t in self._shared: self._set(t, *self._shared[t])
+
+    def check_own(self,
+        learn:Learner, # As `make` gave it
+    ):
+        "Raise a `ValueError` if it shares weights with an earlier one, so that the two cannot be kept side by side"
+        if learn is not self._first() and any(t in self._shared for t in named_tensors(learn.model).values()):
+            raise ValueError('make_learner: its Learners share parameters, so that training one changes the others. Make the whole model within it, e.g. with `copy.deepcopy(body)`, or have each written to a file.')
+
+    def _set(self, t, value, requires_grad):
+        t.copy_(value)
+        t.requires_grad_(requires_grad)
+
+    @torch.no_grad()
+    def forget(self,
+        put_back:bool=True, # Give what was shared its first values?
+    ):
+        "The next Learner is a first one"
+        for t, first in (self._shared or {}).items() if put_back else (): self._set(t, *first)
+        self._first, self._shared = None, None
 
 # %% ../nbs/00_core.ipynb #recorded
 def _metric_names(learn):

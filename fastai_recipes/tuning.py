@@ -20,26 +20,22 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/tuning.html.md"""
 __all__ = ['search_space', 'EndTrial', 'Objective', 'Study', 'tune', 'ray_space', 'ray_trainable']
 
 # %% ../nbs/30_tuning.ipynb #imports
-import gc, io, itertools, json, math, os, random, shutil, socket, tempfile, threading, time, uuid, warnings, weakref
+import gc, io, itertools, json, math, os, random, shutil, socket, tempfile, threading, time, uuid, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 import fastai.callback.progress  # noqa: F401  gives Learner its progress bar and `no_bar`
 import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle`
 from fastai.callback.core import Callback, CancelFitException
 from fastai.learner import Learner
-from fastai.torch_core import set_seed
 from fastprogress.fastprogress import progress_bar
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from .batch_size import is_out_of_memory
 from .checkpoint import Checkpoint
-from .core import check_choice, check_metric, check_range, is_search, is_validation, lower_is_better, named_tensors, recorded
+from .core import LearnerFactory, check_choice, check_metric, check_range, is_search, is_validation, lower_is_better, recorded
 
 # %% ../nbs/30_tuning.ipynb #space
 _USUAL = dict(lr=('log', 1e-4, 1e-1), wd=('log', 1e-4, .3), eps=('log', 1e-8, 1e-3), mom=('uniform', .8, .98), drop=('uniform', 0., .6), ps=('uniform', 0., .8),
@@ -157,44 +153,17 @@ class Objective:
     ):
         check_range('Objective', 'epochs', epochs, lo=1, integer=True)
         check_choice('Objective', 'mode', mode, ('min', 'max', None))
-        if not callable(make_learner) and not isinstance(make_learner, Learner):
-            raise TypeError(f'make_learner: {make_learner!r}; it must be a function of a config that gives a Learner, or a Learner')
         if fit is not None and not callable(fit): raise TypeError(f'fit: {fit!r}; it must be a function (learn, config) that trains')
-        self.make_learner, self.epochs, self.fit, self.metric, self.seed = make_learner, epochs, fit, metric, seed
+        self.factory, self.epochs, self.fit, self.metric, self.seed = LearnerFactory(make_learner), epochs, fit, metric, seed
         self.mode = mode or ('min' if lower_is_better(metric) else 'max')
-        self.forget()
 
     def learner(self,
         config:dict, # Values of settings
     ) -> Learner: # Not trained yet
         "A Learner as each trial begins with it"
-        if self.seed is not None: set_seed(self.seed)
-        base = self.make_learner
-        learn = deepcopy(base, {id(base.dls): base.dls}) if isinstance(base, Learner) else base(config)
-        if not isinstance(learn, Learner): raise TypeError(f'make_learner gave {learn!r}; it must give a Learner')
-        if learn is self._first(): raise ValueError('make_learner gave the same Learner again; it must make a new one each time. To search with one Learner, pass it in place of make_learner.')
+        learn = self.factory.make(config, seed=self.seed)
         check_metric('Objective', 'metric', self.metric, learn)
-        self._put_back(learn)
-        if self.seed is not None:
-            for dl in learn.dls.loaders:
-                if hasattr(dl, 'rng'): dl.rng = random.Random(self.seed)
         return learn
-
-    @torch.no_grad()
-    def _put_back(self, learn):
-        "What one trial after the other trains, e.g. a pretrained body made once, gets its first values"
-        tensors = named_tensors(learn.model).values()
-        if self._first() is None and not len(self._shared):
-            self._first = weakref.ref(learn)
-            for t in tensors: self._shared[t] = t.detach().to('cpu', copy=True), t.requires_grad
-        for t in tensors:
-            if t in self._shared: t.copy_(self._shared[t][0]); t.requires_grad_(self._shared[t][1])
-
-    @torch.no_grad()
-    def forget(self):
-        "Leave what trials share as the first one found it, and give back the memory for that"
-        for t, (value, requires_grad) in getattr(self, '_shared', {}).items(): t.copy_(value); t.requires_grad_(requires_grad)
-        self._first, self._shared = (lambda: None), WeakTensorKeyDictionary()   # entries go when the tensors do
 
     def train(self,
         learn:Learner, # As `learner` gave it
@@ -417,7 +386,7 @@ class Study:
         config = _Config(self.best_config)
         learn = self.objective.learner(config)
         if train: self.objective.train(learn, config)
-        self.objective._first, self.objective._shared = (lambda: None), WeakTensorKeyDictionary()   # it is not one of the trials
+        self.objective.factory.forget(put_back=False)                             # it is not one of the trials: what it trains is to stay
         return learn
 
     def at_border(self,
@@ -545,7 +514,7 @@ def tune(
             try:
                 for _ in (bar := progress_bar(_results(study, _runner(study, objective, found, ranges, n_trials), n_trials), total=n_trials, leave=False)):
                     if any(t.state.name == 'COMPLETE' for t in study.get_trials(deepcopy=False)): bar.comment = f'best {metric}: {study.best_value:.4g}'
-            finally: objective.forget()
+            finally: objective.factory.forget()
     border = result.at_border() if (result.frame['ended'] == 'completed').any() else []
     if border: warnings.warn(f"tune: the best value of {', '.join(f'{k} ({result.best_config[k]:.3g})' for k in border)} lies at the border of its range; a wider range may hold a better one", stacklevel=2)
     return result
