@@ -13,7 +13,7 @@ help:
 $(INSTALLED): pyproject.toml settings.ini setup.py
 	@echo "Installing into $(VENV): torch with CUDA is some 6 GB, this takes a few minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[dev,bench,bnb]'
+	$(BIN)/python -m pip install -e '.[dev,bench,bnb,ray]'
 	touch $@
 
 demo: $(INSTALLED)

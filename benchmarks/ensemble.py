@@ -1,7 +1,7 @@
 """What many models gain over one: scikit-learn's digits, 300 images for training, 600 to test, over seeds.
 
-Each setup is compared with one model of the same seed: accuracy in points, and log loss. `cost` is in trainings of one model, to train and to predict.
-Writes ensemble.csv beside this file.
+Each setup is compared with one model of the same seed: accuracy in points, and log loss. Costs are in trainings of one model,
+and in models that predict. Writes ensemble.csv beside this file.
 """
 import argparse
 from copy import deepcopy
@@ -47,7 +47,8 @@ def setups(train, test, seed):
     yield 'one model', 1, 1, members[0]
     yield f'ensemble of {MEMBERS}', MEMBERS, MEMBERS, Ensemble(members)
     yield f'ensemble of {MEMBERS}, geometric', MEMBERS, MEMBERS, Ensemble(members, 'geometric')
-    folds = cross_validate(lambda a, b: learner([o[a] for o in train], [o[b] for o in train]), 300, MEMBERS, train[1], fit=lambda learn: learn.fit_one_cycle(EPOCHS, LR), seed=seed)
+    folds = cross_validate(lambda a, b: learner([o[a] for o in train], [o[b] for o in train]), 300, MEMBERS, train[1],
+                           fit=lambda learn: learn.fit_one_cycle(EPOCHS, LR), seed=seed)
     yield f'{MEMBERS} folds', MEMBERS*.8, MEMBERS, folds.ensemble()
     set_seed(seed)
     learn = learner(train, test)
@@ -79,7 +80,8 @@ def main():
         for name, train_cost, predict_cost, model in setups(train, test, seed):
             if isinstance(model, Learner): model = Ensemble([model])
             preds, targs = model.get_preds(dl=dl)
-            found.append(dict(setup=name, seed=seed, train_cost=train_cost, predict_cost=predict_cost, accuracy=100*(preds.argmax(1) == targs).float().mean().item(),
+            found.append(dict(setup=name, seed=seed, train_cost=train_cost, predict_cost=predict_cost,
+                              accuracy=100*(preds.argmax(1) == targs).float().mean().item(),
                               log_loss=F.nll_loss(preds.clamp_min(1e-15).log(), targs).item()))
     found, rows = pd.DataFrame(found), []
     one = found[found.setup == 'one model']
@@ -89,7 +91,8 @@ def main():
             row |= {metric: group[metric].mean(), f'{metric}_se': group[metric].sem()}
             if name != 'one model':
                 c = paired(one[metric], group[metric])
-                row |= {f'{metric}_gain': c.difference, f'{metric}_gain_se': c.se, f'{metric}_gain_low': c.interval[0], f'{metric}_gain_high': c.interval[1]}
+                values = c.difference, c.se, *c.interval
+                row |= {f'{metric}_gain{k}': v for k, v in zip(('', '_se', '_low', '_high'), values, strict=True)}
         rows.append(row)
     frame = pd.DataFrame(rows)
     frame.round(4).to_csv(Path(__file__).with_name('ensemble.csv'), index=False)

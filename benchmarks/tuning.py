@@ -1,17 +1,20 @@
-"""What a search gains, and what pruning saves: scikit-learn's digits, half of them for training, a quarter each to search and to test.
+"""What a search gains, and what pruning saves: scikit-learn's digits, half of them to train, a quarter each to search and to test.
 
-A study of 20 trials searches the learning rate, weight decay, dropout and label smoothing of a small convolutional net, by its accuracy on the
-validation set. Then the default Learner (fastai's learning rate and weight decay, no dropout) and the best settings train over other seeds, and are
-compared on the test set. The same study with each pruner tells how many epochs it takes. Writes tuning.csv beside this file.
+A study of 20 trials searches the learning rate, weight decay, dropout and label smoothing of a small convolutional net, by its
+accuracy on the validation set. Then the best settings train over other seeds, and are compared on the test set with the default
+Learner (fastai's learning rate and weight decay, no dropout), and with that at the rate that `find_lr` gives. The same study with
+each pruner tells how many epochs it takes. Writes tuning.csv beside this file.
 """
 import argparse
 from pathlib import Path
 
 import pandas as pd
 import torch
+import fastai_recipes.transfer  # noqa: F401  gives Learner `find_lr`
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
+from fastai.torch_core import set_seed
 from sklearn.datasets import load_digits
 
 from fastai_recipes.ensemble import compare, train_seeds
@@ -33,7 +36,8 @@ def sets(seed=0):
 def learner(config, held_out=1):
     train, other = sets()[0], sets()[held_out]
     dls = toy_dls(*train, valid=other, bs=64, shuffle=True)
-    return Learner(dls, small_convnet(dropout=config.get('drop', 0.)), loss_func=CrossEntropyLossFlat(label_smoothing=config.get('smoothing', 0.)), metrics=accuracy)
+    loss = CrossEntropyLossFlat(label_smoothing=config.get('smoothing', 0.))
+    return Learner(dls, small_convnet(dropout=config.get('drop', 0.)), loss_func=loss, metrics=accuracy)
 
 
 def on_test(config, seeds):
@@ -50,15 +54,21 @@ def main():
     args = args.parse_args()
     torch.set_num_threads(1)
     default, rows = on_test({}, args.seeds), []
+    set_seed(42)
+    rate = learner({}).find_lr(show_plot=False)
+    at_rate = on_test(dict(lr=rate), args.seeds)
     for pruner in args.pruners:
         study = tune(learner, SPACE, args.trials, EPOCHS, metric='accuracy', pruner=None if pruner == 'none' else pruner, storage=None)
         tuned = on_test(study.best_config, args.seeds)
-        found = compare(default, tuned, 'accuracy')
-        rows.append(dict(pruner=pruner, trials=args.trials, completed=(study.frame.ended == 'completed').sum(), epochs=study.frame.epochs.sum(), valid_accuracy=study.best_value,
-                         default=default.summary.loc['accuracy', 'mean'], default_se=default.summary.loc['accuracy', 'se'],
-                         tuned=tuned.summary.loc['accuracy', 'mean'], tuned_se=tuned.summary.loc['accuracy', 'se'],
-                         difference=found.difference, se=found.se, low=found.interval[0], high=found.interval[1], p=found.p, n=found.n,
-                         **{k: study.best_config[k] for k in SPACE}))
+        row = dict(pruner=pruner, trials=args.trials, completed=(study.frame.ended == 'completed').sum(), epochs=study.frame.epochs.sum(),
+                   valid_accuracy=study.best_value, found_lr=rate, **study.best_config)
+        for name, runs in dict(default=default, at_found_lr=at_rate, tuned=tuned).items():
+            row |= {name: runs.summary.loc['accuracy', 'mean'], f'{name}_se': runs.summary.loc['accuracy', 'se']}
+        for name, runs in dict(over_default=default, over_found_lr=at_rate).items():
+            c = compare(runs, tuned, 'accuracy')
+            values = c.difference, c.se, *c.interval, c.p
+            row |= {f'{name}{k}': v for k, v in zip(('', '_se', '_low', '_high', '_p'), values, strict=True)}
+        rows.append(row)
         print(pd.DataFrame(rows).T.to_string(), flush=True)
     frame = pd.DataFrame(rows)
     if 'none' in args.pruners: frame['saved'] = 1 - frame.epochs/frame.epochs[frame.pruner == 'none'].item()

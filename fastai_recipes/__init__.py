@@ -14,6 +14,7 @@
 | `Fp16Guard()` | the loss scale goes on from fit to fit; with the two above: `learn.to_fp16_guarded()` | | ready |
 | `WeightedSampling('sqrt')` | draws the items of rare classes more often, in a `Learner` that exists; also over- and undersampling, and a schedule | [1910.09217](https://arxiv.org/abs/1910.09217), [1901.05555](https://arxiv.org/abs/1901.05555) | ready |
 | `GradientNoise(every=20)` | records the gradient's noise scale while training | [1812.06162](https://arxiv.org/abs/1812.06162) | ready |
+| `LayerStats(every=10)` | records how far each layer moves, its gradient's norm, and histograms of its outputs and gradients | | ready |
 | `Checkpoint(every='epoch')` | after a kill, `learn.resume()` and the same fit call go on, to the bit | | ready |
 
 Modules:
@@ -24,11 +25,13 @@ Modules:
 - `fastai_recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
 - `fastai_recipes.checkpoint`: A training that was killed goes on where it stopped, to the bit.
 - `fastai_recipes.core`: The ground floor: what several callbacks need and a plain PyTorch loop can use too.
+- `fastai_recipes.diagnosis`: What a trained model gets wrong and how sure it is, which labels to doubt, and which to ask for next.
 - `fastai_recipes.ensemble`: Cross-validation with out-of-fold predictions, runs over seeds with honest intervals, and many models as one.
 - `fastai_recipes.guards`: Training that survives a NaN, an overflow or a divergence: skip what is not finite, go back to the last good state, keep the loss scale.
 - `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
 - `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
 - `fastai_recipes.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
+- `fastai_recipes.sanity`: Whether a training is sound: can the model fit one batch, are its gradients right, does each layer move?
 - `fastai_recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
 - `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.

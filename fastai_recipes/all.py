@@ -15,3 +15,5 @@ from fastai_recipes.optimizers import *
 from fastai_recipes.transfer import *
 from fastai_recipes.tuning import *
 from fastai_recipes.ensemble import *
+from fastai_recipes.diagnosis import *
+from fastai_recipes.sanity import *

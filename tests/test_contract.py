@@ -27,7 +27,8 @@ CALLBACKS = [c for n, c in PUBLIC.items() if inspect.isclass(c) and issubclass(c
              and c.__name__ not in BASES]
 
 
-ANY_TYPE = 'self', 'value', 'loss_func', 'pred', 'cbs', 'a', 'b', 'o'   # what they take has no one type; the comment says what it may be
+# what these take has no one type; the comment says what it may be
+ANY_TYPE = ('self', 'value', 'loss_func', 'pred', 'cbs', 'a', 'b', 'o', 'args', 'storage', 'study', 'teacher', 'items', 'dl')
 
 
 def ids(c): return c.__name__

@@ -7,8 +7,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1]/'fastai_recipes'
 FLOORS = [{'core', 'losses', 'splits', 'testing'},
           {'sam', 'averaging', 'batch_filter', 'guards', 'weighting', 'checkpoint', 'awp'},
-          {'batch_size', 'schedules', 'transfer', 'optimizers', 'tuning', 'ensemble', 'diagnosis'}]
-OPTIONAL = {'optuna', 'timm', 'bitsandbytes', 'ray', 'nbdev', 'sklearn', 'iterstrat', 'torchvision', 'grpc', 'wandb', 'pytorch_optimizer'}
+          {'batch_size', 'schedules', 'transfer', 'optimizers', 'tuning', 'ensemble', 'diagnosis', 'sanity'}]
+OPTIONAL = {'optuna', 'timm', 'bitsandbytes', 'ray', 'nbdev', 'sklearn', 'iterstrat', 'torchvision', 'grpc', 'wandb', 'pytorch_optimizer',
+            'tensorboard', 'scipy'}
 MODULES = sorted(p.stem for p in PACKAGE.glob('*.py') if p.stem not in ('__init__', '_modidx', 'all'))
 
 

@@ -47,24 +47,24 @@ def check(storage, n_trials):
     assert not [t for t in found if not t.state.is_finished()]
     points = Counter(tuple(t.params.values()) for t in results)
     assert max(points.values()) == 1, points
-    assert all(points[tuple(t.params.values())] == 1 for t in broken if len(t.params) == len(tuning_worker.SPACE))   # else it was killed before it had its point
-    assert sorted(t.user_attrs['epochs'] for t in results if t.state == TrialState.COMPLETE) == [2]*sum(t.state == TrialState.COMPLETE for t in results)
+    had_a_point = [t for t in broken if len(t.params) == len(tuning_worker.SPACE)]
+    assert all(points[tuple(t.params.values())] == 1 for t in had_a_point)
+    assert all(t.user_attrs['epochs'] == 2 for t in results if t.state == TrialState.COMPLETE)
     return broken
 
 
 def test_killed_again_and_again(tmp_path):
-    storage, rng, n_broken = str(tmp_path/'study.journal'), random.Random(0), 0
-    for i in range(5):
-        process = start(storage, 14)
+    storage, rng = str(tmp_path/'study.journal'), random.Random(0)
+    for _ in range(4):
+        process = start(storage, 10)
         wait_for(len(trials(storage)) + 1, storage)
         time.sleep(rng.random()*.5)
         process.kill()
         process.join()
-    last = start(storage, 14)
+    last = start(storage, 10)
     last.join(100)
     assert last.exitcode == 0
-    n_broken = len(check(storage, 14))
-    assert n_broken >= 2          # some were killed in the middle of a trial
+    assert len(check(storage, 10)) >= 2          # some were killed in the middle of a trial
 
 
 @pytest.mark.parametrize('kind', ['journal', 'grpc'])
@@ -78,12 +78,12 @@ def test_four_processes_one_killed(tmp_path, kind):
         server = start(file, port, target=tuning_worker.serve)
         storage = f'grpc://localhost:{port}'
         tuning._storage(storage).wait_server_ready(timeout=60)
-    workers = [start(storage, 24) for _ in range(4)]
-    wait_for(8, storage)
+    workers = [start(storage, 16) for _ in range(4)]
+    wait_for(6, storage)
     workers[0].kill()
     for w in workers: w.join(100)
     assert [w.exitcode for w in workers] == [-9, 0, 0, 0]
-    check(storage, 24)
+    check(storage, 16)
     assert len({t.user_attrs['worker'] for t in trials(storage)}) == 4
     if kind == 'grpc':
         server.kill()
@@ -131,7 +131,8 @@ def test_ray_asha(ray_tune, tmp_path):
 def test_ray_population(ray_tune, tmp_path):
     "A rate with which nothing is learned: its trial goes on from the other one's weights, with another rate"
     from ray.tune.schedulers import PopulationBasedTraining
-    scheduler = PopulationBasedTraining(time_attr='epoch', perturbation_interval=2, hyperparam_mutations=dict(lr=[1e-6, 1e-2]), quantile_fraction=.5, synch=True)
+    scheduler = PopulationBasedTraining(time_attr='epoch', perturbation_interval=2, hyperparam_mutations=dict(lr=[1e-6, 1e-2]),
+                                        quantile_fraction=.5, synch=True)
     found = results(ray_tune, tmp_path, scheduler, dict(lr=ray_tune.grid_search([1e-6, 1e-2]), drop=0.), 1, 4)
     logs = [r.metrics_dataframe[['epoch', 'accuracy']] for r in found]
     assert all(log.epoch.iloc[-1] == 4 and log.accuracy.iloc[-1] > .5 for log in logs), logs

@@ -20,7 +20,8 @@ class Slow(Callback):
 
 def make_learner(config):
     torch.set_num_threads(1)
-    return Learner(toy_dls(torch.ones(8, 2)*config.wd, torch.arange(8) % 2, bs=8), nn.Linear(2, 2), loss_func=CrossEntropyLossFlat(), cbs=Slow())
+    dls = toy_dls(torch.ones(8, 2)*config.wd, torch.arange(8) % 2, bs=8)
+    return Learner(dls, nn.Linear(2, 2), loss_func=CrossEntropyLossFlat(), cbs=Slow())
 
 
 def search(storage, n_trials):
