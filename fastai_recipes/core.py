@@ -20,11 +20,12 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'copied_into', 'weights_put_back', 'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search',
            'is_validation', 'reached', 'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch',
            'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
-           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'LearnerFactory',
-           'metric_names', 'check_metric', 'recorded', 'lower_is_better', 'TrainedState', 'Snapshot', 'no_trace']
+           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'metric_names', 'check_metric',
+           'recorded', 'validated', 'lower_is_better', 'Diverged', 'TrainedState', 'Snapshot', 'no_trace',
+           'LearnerFactory', 'copied_learner']
 
 # %% ../nbs/00_core.ipynb #imports
-import inspect, math, numbers, random, sys, weakref
+import inspect, io, math, numbers, random, sys, weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import deepcopy
@@ -32,7 +33,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelBackwardException, CancelStepException
+from fastai.callback.core import Callback, CancelBackwardException, CancelFitException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixHandler
 from fastai.callback.progress import CSVLogger, ProgressCallback
@@ -606,60 +607,6 @@ def watched_slots(
     def on_purpose(t): return not isinstance(t, nn.Parameter) and not all_finite([t]) and not t.isnan().any()
     return [(store, k) for store, k in tensor_slots(model).values() if not on_purpose(store[k])]
 
-# %% ../nbs/00_core.ipynb #factory
-class LearnerFactory:
-    "Makes Learners that begin the same, whatever they share"
-    def __init__(self,
-        make_learner:Callable|Learner, # Gives a new Learner; or a Learner, of which copies are made
-    ):
-        if not callable(make_learner) and not isinstance(make_learner, Learner):
-            raise TypeError(f'make_learner: {make_learner!r}; it must be a function that gives a Learner, or a Learner')
-        self.make_learner, self._first, self._shared = make_learner, None, None
-
-    def make(self,
-        *args, # For `make_learner`
-        seed:int|None=42, # Of all generators; None leaves them as they are
-    ) -> Learner: # New
-        "Make a Learner"
-        if seed is not None: set_seed(seed)
-        base = self.make_learner
-        learn = deepcopy(base, {id(base.dls): base.dls}) if isinstance(base, Learner) else base(*args)
-        if not isinstance(learn, Learner): raise TypeError(f'make_learner gave {learn!r}; it must give a Learner')
-        if self._first is not None and learn is self._first():
-            raise ValueError('make_learner gave the same Learner again; it must make a new one each time. To train copies of one Learner, pass it in place of make_learner.')
-        self._put_back(learn)
-        for dl in learn.dls.loaders if seed is not None else ():
-            if hasattr(dl, 'rng'): dl.rng = random.Random(seed)
-        return learn
-
-    @torch.no_grad()
-    def _put_back(self, learn):
-        tensors = named_tensors(learn.model).values()
-        if self._first is None:
-            self._first, self._shared = weakref.ref(learn), WeakTensorKeyDictionary()   # entries go when the tensors do
-            for t in tensors: self._shared[t] = t.detach().to('cpu', copy=True), t.requires_grad
-        for t in tensors:
-            if t in self._shared: self._set(t, *self._shared[t])
-
-    def check_own(self,
-        learn:Learner, # As `make` gave it
-    ):
-        "Raise a `ValueError` if it shares weights with an earlier one, so that the two cannot be kept side by side"
-        if learn is not self._first() and any(t in self._shared for t in named_tensors(learn.model).values()):
-            raise ValueError('make_learner: its Learners share parameters, so that training one changes the others. Make the whole model within it, e.g. with `copy.deepcopy(body)`, or have each written to a file.')
-
-    def _set(self, t, value, requires_grad):
-        t.copy_(value)
-        t.requires_grad_(requires_grad)
-
-    @torch.no_grad()
-    def forget(self,
-        put_back:bool=True, # Give what was shared its first values?
-    ):
-        "The next Learner is a first one"
-        for t, first in (self._shared or {}).items() if put_back else (): self._set(t, *first)
-        self._first, self._shared = None, None
-
 # %% ../nbs/00_core.ipynb #recorded
 def _metric_names(learn):
     "Those of the training part of an epoch, and of the validation"
@@ -693,13 +640,28 @@ def recorded(
     rec, (train, valid) = learn.recorder, _metric_names(learn)
     if not vars(rec).get('values'): return {}
     names = ([] if rec.cancel_train else train) + ([] if rec.cancel_valid else valid)
-    return {n: float(v) for n, v in zip(names, rec.values[-1], strict=False) if v is not None}
+    return _numbers(names, rec.values[-1])
+
+def _numbers(names, values):
+    "Those that are single numbers"
+    return {n: float(v) for n, v in zip(names, values, strict=False) if v is not None and np.size(v) == 1}
+
+def validated(
+    learn:Learner, # With validation data
+) -> dict[str, float]: # By name, as a fit records them
+    "Validate; fastai's `validate` gives the values without their names"
+    return _numbers(_metric_names(learn)[1], learn.validate())
 
 def lower_is_better(
     metric:str, # Its name
 ) -> bool: # Shall it fall?
-    "fastai's rule: losses and errors fall, all else rises"
-    return 'loss' in metric or 'error' in metric
+    "Losses, errors and perplexity fall, all else rises"
+    return 'loss' in metric or 'error' in metric or bool(_FALL & set(metric.lower().split('_')))
+
+_FALL = {'mae', 'mse', 'rmse', 'msle', 'rmsle', 'mape', 'rmspe', 'perplexity', 'nll', 'brier', 'wer', 'cer', 'fid'}
+
+class Diverged(CancelFitException):
+    "Raised by guards in place of fastai's exception when they end a training that diverges"
 
 # %% ../nbs/00_core.ipynb #opt-layers
 def _opt_layers(opt):
@@ -825,3 +787,121 @@ def _autocast_level():
     "How many autocast contexts are open"
     torch.autocast_increment_nesting()
     return torch.autocast_decrement_nesting()
+
+# %% ../nbs/00_core.ipynb #factory
+class LearnerFactory:
+    "Makes Learners that begin the same, whatever they share"
+    def __init__(self,
+        make_learner:Callable|Learner, # Gives a new Learner; or a Learner, of which copies are made
+    ):
+        if not callable(make_learner) and not isinstance(make_learner, Learner):
+            raise TypeError(f'make_learner: {make_learner!r}; it must be a function that gives a Learner, or a Learner')
+        self.make_learner, self.shares = make_learner, False     # does the last Learner share weights with one before it?
+        self.forget()
+
+    def make(self,
+        *args, # For `make_learner`
+        seed:int|None=42, # Of all generators, in [0, 2**32); None leaves them as they are
+    ) -> Learner: # New
+        "Make a Learner"
+        if seed is not None:
+            check_range('LearnerFactory', 'seed', seed, lo=0, hi=2**32 - 1, integer=True)
+            set_seed(seed)
+        self.put_back()
+        base = self.make_learner
+        learn = copied_learner(base) if isinstance(base, Learner) else base(*args)
+        if not isinstance(learn, Learner): raise TypeError(f'make_learner gave {learn!r}; it must give a Learner')
+        if any(learn is seen() for seen in self._seen):
+            raise ValueError('make_learner gave the same Learner again; it must make a new one each time. To train copies of one Learner, pass it in place of make_learner.')
+        self._remember(learn)
+        if seed is not None: self._seed_loaders(learn, seed)
+        return learn
+
+    def _seed_loaders(self, learn, seed):
+        for owner, name, gen, where in shuffle_state(learn):
+            if not any(o is owner and n == name for o, n, *_ in self._shuffles): self._shuffles.append((owner, name, gen, where))
+            if isinstance(gen, random.Random): setattr(owner, name, random.Random(seed))
+            else: gen.manual_seed(seed)
+
+    def _remember(self, learn):
+        "What was not there before"
+        self._seen = [o for o in self._seen if o() is not None] + [weakref.ref(learn)]
+        if self._params is None: self._params, self._modules = WeakTensorKeyDictionary(), weakref.WeakKeyDictionary()   # entries go when their owners do
+        self.shares = any(m in self._modules for m in learn.model.modules() if m._buffers or m._parameters) or any(p in self._params for p in learn.model.parameters())
+        for p in learn.model.parameters():
+            if p not in self._params: self._params[p] = p.detach().to('cpu', copy=True), p.requires_grad
+        for m in learn.model.modules():       # buffers by name: moving a model to a device makes new ones
+            if m not in self._modules: self._modules[m] = {k: None if b is None else b.detach().to('cpu', copy=True) for k, b in m._buffers.items()}
+        self._cbs = [o for o in self._cbs if o[0]() is not None]
+        for cb in learn.cbs:
+            if not any(cb is o() for o, _ in self._cbs): self._cbs.append((weakref.ref(cb), _own_state(cb, learn)))
+
+    def keep(self):
+        "The last Learner stays in use beside those that come; a `ValueError` if it shares weights with an earlier one"
+        if self.shares:
+            raise ValueError('make_learner: its Learners share parameters, so that training one changes the others. Make the whole model within it, e.g. with `copy.deepcopy(body)`, or have each written to a file.')
+        self._kept.append(self._seen[-1])
+
+    @torch.no_grad()
+    def put_back(self,
+        kept:bool=False, # What belongs to Learners that stay in use too?
+    ):
+        "Weights, buffers and callbacks of earlier Learners become what they were, without gradients"
+        stay = [] if kept else [o() for o in self._kept if o() is not None]
+        own = {id(o) for learn in stay for o in (*learn.model.parameters(), *learn.model.modules(), *learn.cbs)}
+        for p, (value, requires_grad) in (self._params or {}).items():
+            if id(p) in own: continue
+            p.copy_(value)
+            p.requires_grad_(requires_grad).grad = None
+        for m, buffers in (self._modules or {}).items():
+            for k, value in buffers.items() if id(m) not in own else ():
+                if value is None or m._buffers.get(k) is None or m._buffers[k].shape != value.shape: m._buffers[k] = None if value is None else value.to(model_device(m), copy=True)
+                else: m._buffers[k].copy_(value)
+        for ref, state in self._cbs:
+            cb = ref()
+            if cb is not None and id(cb) not in own: vars(cb).update(deepcopy(state))
+
+    def forget(self):
+        "The next Learner is a first one; weights stay as they are"
+        self._seen, self._kept = [], []                                   # references to Learners
+        self._params, self._modules, self._cbs, self._shuffles = None, None, [], []   # as they came
+
+    @contextmanager
+    def series(self) -> Iterator[None]: # A context
+        "After the body, what does not belong to Learners that were kept is as it was before it, with the generators; everything is after an exception in it"
+        rng = rng_state()
+        try:
+            yield
+            self.put_back()
+        except BaseException:
+            self.put_back(kept=True)
+            raise
+        finally:
+            set_shuffle_state(self._shuffles)
+            set_rng_state(rng)
+            self.forget()
+
+def _own_state(cb, learn):
+    "A copy of what a callback knows, without the Learner and what cannot be copied"
+    state, others = {}, (learn, learn.model, learn.dls, learn.opt, cb)
+    for k, v in vars(cb).items():
+        if any(v is o for o in others if o is not None): continue
+        try: state[k] = deepcopy(v, {id(o): o for o in others})
+        except Exception: pass
+    return state
+
+def copied_learner(
+    learn:Learner, # Not in a fit
+    without:tuple=(), # Classes of callbacks that are left out
+) -> Learner: # With the same data
+    "A deep copy, also of models whose weights are results of a graph (`AWD_LSTM`) and of loggers that hold a file"
+    left, memo = [cb for cb in learn.cbs if isinstance(cb, without)], {id(learn.dls): learn.dls}
+    memo.update({id(cb): None for cb in left})
+    for cb in learn.cbs: memo.update({id(v): None for v in vars(cb).values() if isinstance(v, io.IOBase)})
+    for m in learn.model.modules():
+        for t in _tensors([v for v in vars(m).values() if isinstance(v, Tensor | list | dict)]):
+            if not t.is_leaf: memo[id(t)] = t.detach().clone()
+    copy = deepcopy(learn, memo)
+    copy.cbs = copy.cbs.filter(lambda cb: cb is not None)
+    for cb in left: vars(copy).pop(cb.name, None)
+    return copy

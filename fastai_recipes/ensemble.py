@@ -4,8 +4,8 @@
 
 ```python
 def make_learner(train, valid):                              # indices of items
-    dls = ImageDataLoaders.from_df(df, splitter=IndexSplitter(valid), ...)
-    return vision_learner(dls, resnet18, metrics=accuracy)
+    block = DataBlock((ImageBlock, CategoryBlock), get_x=..., get_y=..., splitter=IndexSplitter(valid))
+    return vision_learner(block.dataloaders(df), resnet18, metrics=accuracy)
 
 cv = cross_validate(make_learner, df, targets='label', epochs=5)
 cv.frame, cv.preds                                           # metrics by fold; out-of-fold predictions
@@ -25,7 +25,7 @@ __all__ = ['Comparison', 'BestEpoch', 'paired', 'Runs', 'compare', 'plot_runs', 
            'distillation_loss']
 
 # %% ../nbs/31_ensemble.ipynb #imports
-import math
+import math, numbers, re, tempfile
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -35,17 +35,19 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-import fastai.callback.progress  # noqa: F401  gives Learner its progress bar and `no_bar`
 import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle`
 from fastai.callback.core import Callback
-from fastai.learner import Learner, load_learner
+from fastai.callback.progress import CSVLogger
+from fastai.callback.tracker import TrackerCallback
+from fastai.learner import Learner, Recorder, load_learner
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fastprogress.fastprogress import progress_bar
 from torch import Tensor, nn
 
 from .averaging import reestimate_bn_
-from .core import LearnerFactory, check_choice, check_metric, check_range, lower_is_better, model_device, named_tensors, recorded, unwrapped
+from .core import (LearnerFactory, check_choice, check_metric, check_range, copied_learner, is_search, is_validation, lower_is_better, metric_names,
+                                 model_device, named_tensors, recorded, untouched_rng, unwrapped, validated)
 from .schedules import fit_cos_restarts  # noqa: F401  gives Learner this method
 from .splits import kfold_splits
 
@@ -92,7 +94,7 @@ def compare(
 ) -> Comparison: # Of `b - a`
     "Two set-ups over the same seeds"
     for runs in (a, b):
-        if metric not in runs.frame: raise ValueError(f"compare: `metric` is {metric!r}; the runs have {', '.join(map(repr, runs.frame.columns[1:]))}")
+        if metric not in runs.frame.columns[1:]: raise ValueError(f"compare: `metric` is {metric!r}; the runs have {', '.join(map(repr, runs.frame.columns[1:]))}")
     both = a.frame.merge(b.frame, on='seed', validate='one_to_one')
     if len(both) != len(a.frame) or len(both) != len(b.frame): raise ValueError(f'compare: the seeds are {a.frame.seed.tolist()} and {b.frame.seed.tolist()}; they must be the same')
     return paired(both[f'{metric}_x'], both[f'{metric}_y'], level)
@@ -132,38 +134,48 @@ def train_seeds(
     keep:bool=False, # Keep the Learners?
 ) -> Runs: # Their metrics
     "Train once for each seed"
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    seeds = [int(o) for o in (range(seeds) if isinstance(seeds, numbers.Integral) else seeds)]
     if len(seeds) < 2 or len(set(seeds)) < len(seeds): raise ValueError(f'train_seeds: `seeds` is {seeds}; there must be at least 2, each once')
     _check_fit('train_seeds', epochs, fit)
     factory, rows, learners = LearnerFactory(make_learner), [], []
-    try:
+    with factory.series():
         for seed in progress_bar(seeds, leave=False):
             learn = factory.make(seed=seed)
-            if keep: factory.check_own(learn)
+            if keep:
+                factory.keep()
+                learners.append(learn)
             rows.append(dict(seed=seed, **_train(learn, epochs, lr, fit)))
-            if keep: learners.append(learn)
-    finally: factory.forget(put_back=not keep)
     return Runs(pd.DataFrame(rows), learners)
 
 # %% ../nbs/31_ensemble.ipynb #combine
 _HOW = 'mean', 'geometric', 'rank'
 
-def _sums_to_1(p): return p.ndim > 1 and p.shape[-1] > 1 and bool((p.sum(-1) - 1).abs().max() < 1e-3) and bool((p >= 0).all())
+def _class_dim(p):
+    "The dimension of classes that exclude each other in predictions of shape (items, ...): the last, or the one after the items; None if there are none"
+    def sums_to_1(dim): return p.shape[dim] > 1 and bool((p >= 0).all()) and bool((p.sum(dim) - 1).abs().max() < 1e-3)
+    return next((dim for dim in (p.ndim - 1, 1) if p.ndim > 1 and p.numel() and sums_to_1(dim)), None)
 
 def _stack(preds):
     "Checked, of shape (members, items, ...)"
     shapes = [tuple(p.shape) if isinstance(p, Tensor) else type(p).__name__ for p in preds]
     if len(set(shapes)) != 1 or not isinstance(preds[0], Tensor): raise ValueError(f'predictions have shapes {shapes}; each must be a tensor, and all of one shape')
-    return torch.stack(list(preds))
+    preds = torch.stack(list(preds))
+    return preds if preds.is_floating_point() else preds.double()
 
 def _mix(preds, w, how):
     "Of shape (items, ...); `w` of shape (members,) with sum 1"
     w = w.view(-1, *[1]*(preds.ndim - 1))
     if how == 'mean': return (w*preds).sum(0)
     tiny = torch.finfo(preds.dtype).tiny
-    logs = (w*preds.clamp_min(tiny).log()).sum(0)
-    if all(map(_sums_to_1, preds)): return logs.softmax(-1)
+    logs, dim = (w*preds.clamp_min(tiny).log()).sum(0), _class_dim(preds[0])
+    if dim is not None: return logs.softmax(dim)
     return torch.sigmoid(logs - (w*(1 - preds).clamp_min(tiny).log()).sum(0))     # each label is on or off
+
+def _weights(who, weights, n):
+    "Checked, with sum 1"
+    w = torch.ones(n, dtype=torch.float64) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+    if w.shape != (n,) or not (w >= 0).all() or not w.sum() > 0: raise ValueError(f'{who}: `weights` is {weights}; there must be {n}, none below 0, and one above')
+    return w/w.sum()
 
 def _check_how(who, preds, how):
     if how == 'geometric' and not ((preds >= 0) & (preds <= 1)).all():
@@ -178,19 +190,20 @@ def combine(
     check_choice('combine', 'how', how, _HOW)
     preds = _stack(preds)
     _check_how('combine', preds, how)
-    w = torch.ones(len(preds), dtype=torch.float64) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
-    if w.shape != preds.shape[:1] or not (w >= 0).all() or not w.sum() > 0: raise ValueError(f'combine: `weights` is {weights}; there must be {len(preds)}, none below 0, and one above')
+    w = _weights('combine', weights, len(preds))
     if how == 'rank':
         from scipy.stats import rankdata
         preds = torch.from_numpy(rankdata(preds.cpu().numpy(), axis=1)).to(preds)/preds.shape[1]
-    return _mix(preds, (w/w.sum()).to(preds), 'mean' if how == 'rank' else how)
+    return _mix(preds, w.to(preds), 'mean' if how == 'rank' else how)
 
 def _loss_of(preds, targs):
     "Of combined predictions: log loss of classes or labels, else the squared error"
-    if all(map(_sums_to_1, preds)) and preds.ndim == targs.ndim + 2: return lambda p: F.nll_loss(p.clamp_min(1e-15).log().flatten(0, -2), targs.long().flatten())
+    dim = _class_dim(preds[0])
+    if dim is not None and preds.ndim == targs.ndim + 2: return lambda p: F.nll_loss(p.clamp_min(1e-15).log().movedim(dim, -1).flatten(0, -2), targs.long().flatten())
     targs = targs.view(preds.shape[1:]).to(preds)
     labels = ((preds >= 0) & (preds <= 1)).all() and ((targs == 0) | (targs == 1)).all()
-    return lambda p: F.binary_cross_entropy(p.clamp(0, 1), targs) if labels else F.mse_loss(p, targs)
+    scale = targs.var(unbiased=False).clamp_min(torch.finfo(targs.dtype).tiny)     # so that the search ends where it should, whatever the unit
+    return lambda p: F.binary_cross_entropy(p.clamp(0, 1), targs) if labels else F.mse_loss(p, targs)/scale
 
 def fit_weights(
     preds:Tensor|Sequence[Tensor], # Out-of-fold predictions of shape (members, items, ...): probabilities, or numbers of a regression
@@ -202,6 +215,8 @@ def fit_weights(
     check_choice('fit_weights', 'how', how, _HOW[:2])
     preds, targs = _stack(preds).double().cpu(), targs.cpu()
     if preds.shape[1] != len(targs): raise ValueError(f'fit_weights: predictions are of {preds.shape[1]} items, targets of {len(targs)}')
+    for name, o in dict(predictions=preds, targets=targs.double()).items():
+        if not o.isfinite().all(): raise ValueError(f'fit_weights: {int((~o.isfinite()).sum())} of the {name} are not finite; leave their items out')
     _check_how('fit_weights', preds, how)
     loss, n = _loss_of(preds, targs), len(preds)
     def value(logits):      # weights are the softmax of free numbers
@@ -214,7 +229,9 @@ def fit_weights(
 
 # %% ../nbs/31_ensemble.ipynb #ensemble
 def _vocab(learn):
+    "Names of the classes; of several vocabs, as text has them, the last"
     found = getattr(learn.dls, 'vocab', None)
+    if found is not None and len(found) and not isinstance(found[-1], str) and hasattr(found[-1], '__len__'): found = found[-1]
     return None if found is None else [str(o) for o in found]
 
 class Ensemble:
@@ -226,7 +243,8 @@ class Ensemble:
         cpu:bool=True, # Are files read to the CPU? Else to where they were trained
     ):
         check_choice('Ensemble', 'how', how, _HOW)
-        self.members, self.how, self.weights, self.cpu = list(members), how, weights, cpu
+        self.members, self.how, self.weights, self.cpu, self.folds = list(members), how, weights, cpu, False
+        if weights is not None: _weights('Ensemble', weights, len(self.members))
         if not self.members: raise ValueError('Ensemble: there are no members; give at least one Learner, or file of `learn.export`')
         for m in self.members:
             if not isinstance(m, str | Path | Learner | Ensemble): raise TypeError(f'Ensemble: a member is {m!r}; it must be a Learner, a file of `learn.export`, or an ensemble')
@@ -247,10 +265,12 @@ class Ensemble:
 
     def _all(self, ds_idx, dl, items):
         if dl is not None and items is not None: raise ValueError('Ensemble: give `dl` or `items`, not both')
+        if self.folds and dl is None and items is None: raise ValueError('Ensemble: each member of a cross-validation has other data; give `dl` or `items`. Predictions of the items that were divided are `CrossValidation.preds`.')
         preds, targs, vocabs = zip(*progress_bar(self._predictions(ds_idx, dl, items), total=len(self), leave=False), strict=True)
         known = [v for v in vocabs if v]
-        if any(v != known[0] for v in known): raise ValueError(f'Ensemble: the members have different classes: {", ".join(map(str, vocabs))}. Give all of them the same `vocab`, e.g. `CategoryBlock(vocab=...)`.')
-        if isinstance(targs[0], Tensor) and not all(isinstance(t, Tensor) and torch.equal(t, targs[0]) for t in targs):
+        if any(v != known[0] for v in known): raise ValueError(f'Ensemble: the members have different classes: {", ".join(str(v)[:100] for v in vocabs)}. Give all of them the same `vocab`, e.g. `CategoryBlock(vocab=...)`.')
+        if any(p is None for p in preds): raise ValueError('Ensemble: a file of `learn.export` has no data of its own; give `dl` or `items`')
+        if isinstance(targs[0], Tensor) and not all(isinstance(t, Tensor) and t.shape == targs[0].shape and torch.allclose(t.double(), targs[0].double(), equal_nan=True) for t in targs):
             raise ValueError('Ensemble: the members have different targets for these items, so their sets differ. Predict the same items with `dl` or `items`; for out-of-fold predictions see `cross_validate`')
         return _stack(preds), targs[0], known[0] if known else None
 
@@ -303,7 +323,9 @@ class CrossValidation:
         how:str='mean', # As for `combine`
     ) -> Ensemble: # For new items
         "The folds' models as one"
-        return Ensemble(self.members, how)
+        found = Ensemble(self.members, how)
+        found.folds = True
+        return found
 
     def _repr_html_(self): return self.frame.to_html(index=False)
     def __repr__(self): return repr(self.frame)
@@ -314,12 +336,25 @@ def _column(items, what, name):
     if not isinstance(items, pd.DataFrame) or what not in items: raise ValueError(f'cross_validate: `{name}` is {what!r}; it must be a column of a data frame, or a sequence with one entry for each item')
     return items[what].to_numpy()
 
-def _check_order(fold, given, found):
-    "Each value of the given targets goes with one value of the fold's"
-    if given.ndim != 1 or found.ndim != 1: return
+def _goes_with(given, found):
+    "May the values in `found` be those in `given`, in another notation? None if that cannot be said"
+    given, found = np.asarray(given), np.asarray(found)
+    if given.ndim == 2 and found.ndim == 2: return {o.tobytes() for o in given.T.astype(float)} == {o.tobytes() for o in found.T.astype(float)}     # labels, in any order
+    found = found.reshape(len(found), -1)
+    if given.ndim != 1 or found.shape[1] != 1: return None
+    found = found[:, 0]
+    if given.dtype.kind == 'f':                          # numbers, on any scale
+        order = given.argsort(kind='stable')
+        return len(set(given.tolist())) < 3 or bool((np.diff(found[order])[np.diff(given[order]) > 0] > 0).mean() > .99)
     pairs = set(zip(given.tolist(), found.tolist(), strict=True))
-    if len(pairs) > max(len({a for a, _ in pairs}), len({b for _, b in pairs})):
-        raise ValueError(f'cross_validate: in fold {fold} the validation targets do not go with `targets`; the validation set of the Learner must hold the items `valid`, in this order')
+    return len(pairs) <= max(len({a for a, _ in pairs}), len({b for _, b in pairs}))
+
+def _same_items(ds, items, valid):
+    "Does the validation set hold these items? None if that cannot be seen"
+    have = getattr(ds, 'items', None)
+    if isinstance(have, pd.DataFrame) and isinstance(items, pd.DataFrame) and not hasattr(ds, 'procs'):
+        return have.columns.equals(items.columns) and have.reset_index(drop=True).equals(items.iloc[valid].reset_index(drop=True))
+    if isinstance(have, list | L) and isinstance(items, list | L) and all(isinstance(o, str | Path | int) for o in (*have, *items)): return list(have) == [items[i] for i in valid]
 
 def cross_validate(
     make_learner:Callable, # (train, valid), lists of indices of items → a new Learner whose validation set holds the items `valid`, in this order
@@ -344,38 +379,42 @@ def cross_validate(
     if given is not None and len(given) != n: raise ValueError(f'{who}: `targets` has {len(given)} entries, and there are {n} items')
     splits = kfold_splits(n if given is None else given, n_splits, groups if groups is None else np.asarray(groups), seed)
     factory, rows, members, found = LearnerFactory(make_learner), [], [], []
-    try:
+    if path and not resume:
+        for old in [o for o in Path(path).glob('fold*.p*') if re.fullmatch(r'fold\d+\.(pkl|pth)', o.name)]: old.unlink()     # of an earlier run
+    with factory.series():
         for i, (train, valid) in enumerate(progress_bar(splits, leave=False)):
-            member, done = _fold(factory, i, train, valid, (epochs, lr, fit), path and Path(path), resume, seed)
-            if given is not None: _check_order(i, given[valid], done['targs'])
+            member, done = _fold(factory, i, items, train, valid, (epochs, lr, fit), path and Path(path), resume, seed)
+            if given is not None and _goes_with(given[valid], done['targs']) is False:
+                raise ValueError(f'{who}: in fold {i} the validation targets do not go with `targets`; the validation set of the Learner must hold the items `valid`, in this order')
             if found and (done['vocab'], done['preds'].shape[1:]) != (found[0]['vocab'], found[0]['preds'].shape[1:]):
                 raise ValueError(f"{who}: fold {i} has {_classes(done)}, fold 0 {_classes(found[0])}; a class is missing in a training set. Give the `vocab`, e.g. `CategoryBlock(vocab=...)`, or stratify by `targets`.")
             rows.append(dict(fold=i, n_train=len(train), n_valid=len(valid), **done['values']))
             members.append(member)
             found.append(done)
-    finally: factory.forget(put_back=path is not None)
     order = torch.tensor([i for _, valid in splits for i in valid]).argsort()
     preds, targs = (torch.cat([o[k] for o in found])[order] for k in ('preds', 'targs'))
     return CrossValidation(pd.DataFrame(rows), preds, targs, splits, members)
 
 def _classes(done): return f"predictions of shape {tuple(done['preds'].shape[1:])} for the classes {done['vocab']}"
 
-def _fold(factory, i, train, valid, how, path, resume, seed):
+def _fold(factory, i, items, train, valid, how, path, resume, seed):
     "The model of one fold, its predictions and what was recorded"
-    files = path and (path/f'fold{i}.pkl', path/f'fold{i}.pth')
-    if resume and files[1].exists():
+    files, of = path and (path/f'fold{i}.pkl', path/f'fold{i}.pth'), dict(valid=valid, epochs=how[0], lr=str(how[1]), seed=seed)
+    if resume and all(o.exists() for o in files):
         done = torch.load(files[1], weights_only=True)
-        if done['valid'] != valid: raise ValueError(f'cross_validate: {files[1]} is of other items; give another `path`, or `resume=False` to begin anew')
+        if done['of'] != of: raise ValueError(f"cross_validate: {files[1]} is of other items, epochs, rate or seed; give another `path`, or `resume=False` to begin anew")
         return files[0], done
     learn = factory.make(train, valid, seed=seed)
     if len(learn.dls.valid_ds) != len(valid): raise ValueError(f'cross_validate: the validation set of fold {i} has {len(learn.dls.valid_ds)} items; it must hold the {len(valid)} that make_learner was given')
-    if path: _export(learn, files[0])                          # what cannot be exported says so before it is trained
-    else: factory.check_own(learn)
+    if _same_items(learn.dls.valid_ds, items, valid) is False:
+        raise ValueError(f'cross_validate: the validation set of fold {i} holds other items than `valid`, or in another order; divide with `IndexSplitter(valid)`, in a `DataBlock` (`ImageDataLoaders.from_df` ignores `splitter`)')
+    if path: _check_export(learn)
+    else: factory.keep()
     values = _train(learn, *how)
     with learn.no_bar(), learn.no_logging(): preds, targs = learn.get_preds()
     if not isinstance(preds, Tensor) or not isinstance(targs, Tensor): raise TypeError(f'cross_validate: predictions are {type(preds).__name__}, targets {type(targs).__name__}; it works with Learners that have one output and one target')
     preds, targs = (t.detach().cpu().as_subclass(Tensor) for t in (preds, targs))
-    done = dict(preds=preds, targs=targs, values=values, vocab=_vocab(learn), valid=valid)
+    done = dict(preds=preds, targs=targs, values=values, vocab=_vocab(learn), of=of)
     if not path: return learn, done
     _export(learn, files[0])
     torch.save(done, files[1].with_suffix('.new'))
@@ -383,8 +422,20 @@ def _fold(factory, i, train, valid, how, path, resume, seed):
     return files[0], done
 
 def _export(learn, file):
+    "Complete whenever it is there; fastai's `export` leaves a Learner without data and optimizer if it fails, and draws random numbers"
+    file = Path(file).resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
-    learn.export(file.resolve())
+    dls, opt, new = learn.dls, learn.opt, file.with_suffix('.new')
+    try:
+        with untouched_rng(learn): learn.export(new)
+        new.replace(file)
+    finally:
+        learn.dls, learn.opt = dls, opt
+        new.unlink(missing_ok=True)
+
+def _check_export(learn):
+    "What cannot be exported says so before it is trained"
+    with tempfile.TemporaryDirectory() as folder: _export(learn, Path(folder)/'check.pkl')
 
 # %% ../nbs/31_ensemble.ipynb #refit
 BestEpoch = namedtuple('BestEpoch', 'learn epochs frame')
@@ -394,43 +445,51 @@ def refit_at_best_epoch(
     epochs:int, # Of the first training
     monitor:str='valid_loss', # By its name in the table of a fit; losses and errors shall fall, all else shall rise
     lr:float|slice|None=None, # Of `fit_one_cycle`; the Learner's own if None
-    fit:Callable|None=None, # (learn, epochs): trains in another way
+    fit:Callable|None=None, # (learn, epochs): trains in another way; of several fits the last one counts
     seed:int=42, # Of both trainings
 ) -> BestEpoch: # The Learner that was trained for as many epochs, their number, and the first training's values by epoch
     "Find the best epoch, then train anew for so many"
     _check_fit('refit_at_best_epoch', epochs, fit)
-    factory = LearnerFactory(make_learner)
-    learn, rows = factory.make(seed=seed), []
-    check_metric('refit_at_best_epoch', 'monitor', monitor, learn)
+    factory, rows = LearnerFactory(make_learner), []
     def train(learn, n, *cbs):
         with learn.no_bar(), learn.no_logging(), learn.added_cbs(cbs): fit(learn, n) if fit else learn.fit_one_cycle(n, lr_max=lr)
-    train(learn, epochs, _Rows(rows))
-    frame = pd.DataFrame(rows).rename_axis('epoch')
-    if not rows or not frame[monitor].notna().any(): raise RuntimeError(f'refit_at_best_epoch: no finite {monitor!r} was recorded in {len(rows)} epochs')
-    best = int((frame[monitor] if lower_is_better(monitor) else -frame[monitor]).argmin()) + 1
-    del learn
-    learn = factory.make(seed=seed)
-    train(learn, best)
-    factory.forget(put_back=False)
+    with factory.series():
+        learn = factory.make(seed=seed)
+        check_metric('refit_at_best_epoch', 'monitor', monitor, learn)
+        train(learn, epochs, _Rows(rows))
+        frame = pd.DataFrame(rows).rename_axis('epoch')
+        if not rows or not np.isfinite(frame.get(monitor, [math.nan])).any(): raise RuntimeError(f'refit_at_best_epoch: no finite {monitor!r} was recorded in {len(rows)} epochs')
+        values = frame[monitor].where(np.isfinite(frame[monitor]))
+        best = int(values.argmin() if lower_is_better(monitor) else values.argmax()) + 1
+        del learn
+        learn = factory.make(seed=seed)
+        factory.shares = False                                   # the first one has served
+        factory.keep()
+        train(learn, best)
     return BestEpoch(learn, best, frame)
 
 class _Rows(Callback):
-    "Collects what is recorded"
-    order = 70
+    "Collects what the last fit recorded"
+    order = Recorder.order + 5   # before `EarlyStoppingCallback` ends the fit
     def __init__(self, rows): self.rows = rows
-    def after_epoch(self): self.rows.append(recorded(self.learn))
+    def before_fit(self):
+        if not is_validation(self.learn) and not is_search(self.learn): self.rows.clear()
+    def after_epoch(self):
+        if not is_validation(self.learn) and not is_search(self.learn): self.rows.append(recorded(self.learn))
 
 # %% ../nbs/31_ensemble.ipynb #snapshot
 class _AtEnds(Callback):
     "Takes the weights at the ends of cycles, as the validation has seen them"
-    order = 70
+    order = Recorder.order + 5   # before `EarlyStoppingCallback` ends the fit
     def __init__(self, ends): self.ends, self.taken = ends, []
     def after_epoch(self):
-        if self.epoch + 1 in self.ends: self.taken.append({n: t.detach().to('cpu', copy=True) for n, t in named_tensors(self.learn.model).items()})
+        if not is_validation(self.learn) and self.epoch + 1 in self.ends: self.taken.append({n: t.detach().to('cpu', copy=True) for n, t in named_tensors(self.learn.model).items()})
 
 def _like(learn, tensors):
-    "A copy of `learn` with other weights, on the same data"
-    copy = deepcopy(learn, {id(learn.dls): learn.dls, **{id(t): torch.empty_like(t) if not isinstance(t, nn.Parameter) else nn.Parameter(torch.empty_like(t), t.requires_grad) for t in named_tensors(learn.model).values()}})
+    "A copy of `learn` with other weights, on the same data, to predict with: without optimizer, trackers and loggers"
+    opt, learn.opt = learn.opt, None
+    try: copy = copied_learner(learn, (TrackerCallback, CSVLogger))
+    finally: learn.opt = opt
     return _set_weights(copy, tensors)
 
 @torch.no_grad()
@@ -452,7 +511,7 @@ def snapshot_ensemble(
     check_range('snapshot_ensemble', 'cycle_len', cycle_len, lo=1, integer=True)
     check_choice('snapshot_ensemble', 'how', how, _HOW)
     if last is not None: check_range('snapshot_ensemble', 'last', last, lo=1, hi=n_cycles, integer=True)
-    if path: _export(learn, Path(path)/'snapshot0.pkl')            # what cannot be exported says so before it is trained
+    if path: _check_export(learn)
     ends = _AtEnds({(i + 1)*cycle_len for i in range(n_cycles)})
     learn.fit_cos_restarts(n_cycles, cycle_len, lr, cbs=ends)
     members = []
@@ -472,27 +531,32 @@ def soup(
     monitor:str='valid_loss', # For the greedy soup: 'valid_loss' or a metric
 ) -> Learner: # A copy of `learn` with the averaged weights
     "One model from the mean of the weights of several"
+    if isinstance(members, Ensemble): members = members.members
     learn = members[0] if learn is None else learn
     if not isinstance(learn, Learner): raise TypeError(f'soup: `learn` is {learn!r}; give a Learner whose data and metrics are used')
-    check_metric('soup', 'monitor', monitor, learn)
+    names = [o for o in metric_names(learn) if o != 'train_loss' and not o.startswith('train_')]
+    check_choice('soup', 'monitor', monitor, tuple(names))
     weights = [{n: t.detach().cpu() for n, t in named_tensors((load_learner(m) if isinstance(m, str | Path) else m).model).items()} for m in members]
-    shapes = [{n: tuple(t.shape) for n, t in w.items()} for w in weights]
-    if len(shapes) < 2 or any(s != shapes[0] for s in shapes): raise ValueError(f'soup: there are {len(shapes)} members, {sum(s != shapes[0] for s in shapes)} of them of another architecture than the first; there must be at least 2 of one')
-    made = _like(learn, weights[0])
-    if not greedy: return _averaged(made, weights)
-    def score(chosen):
-        with made.no_bar(), made.no_logging(): value = dict(zip(['valid_loss', *(m.name for m in made.metrics)], _averaged(made, chosen).validate(), strict=True))[monitor]
-        return -value if lower_is_better(monitor) else value
-    ordered, chosen = sorted(weights, key=lambda w: score([w]), reverse=True), []
-    best = -math.inf
-    for w in ordered:
-        if (now := score([*chosen, w])) >= best: chosen, best = [*chosen, w], now
-    return _averaged(made, chosen)
+    shapes = [{n: tuple(t.shape) for n, t in w.items()} for w in (named_tensors(learn.model), *weights)]
+    if len(weights) < 2 or any(s != shapes[0] for s in shapes): raise ValueError(f"soup: there are {len(weights)} members, {sum(s != shapes[0] for s in shapes)} of them of another architecture than `learn`'s; there must be at least 2 of one")
+    with untouched_rng(learn):
+        made = _like(learn, weights[0])
+        if not greedy: return _averaged(made, weights)
+        def score(chosen):
+            with made.no_bar(), made.no_logging(): value = validated(_averaged(made, chosen))[monitor]
+            return -math.inf if math.isnan(value) else -value if lower_is_better(monitor) else value
+        best, chosen = -math.inf, []
+        for w in sorted(weights, key=lambda w: score([w]), reverse=True):
+            if (now := score([*chosen, w])) >= best: chosen, best = [*chosen, w], now
+        return _averaged(made, chosen)
 
 def _averaged(learn, weights):
     mean = {n: torch.stack([w[n].double() for w in weights]).mean(0).to(t.dtype) if t.is_floating_point() else t for n, t in weights[0].items()}
     _set_weights(learn, mean)
-    if len(weights) > 1: reestimate_bn_(unwrapped(learn.model), (learn._set_device(b)[:learn.dls.n_inp] for b in learn.dls.train))
+    model = unwrapped(learn.model)
+    def same(name): return all(torch.equal(w[name], weights[0][name]) for w in weights)
+    frozen = [m for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None and same(f'{n}.running_mean' if n else 'running_mean')]
+    if len(weights) > 1: reestimate_bn_(model, (learn._set_device(b)[:learn.dls.n_inp] for b in learn.dls.train), frozen)
     return learn
 
 # %% ../nbs/31_ensemble.ipynb #distill
@@ -502,28 +566,33 @@ def distillation_loss(
     kind:str='softmax', # 'softmax': classes that exclude each other, in the last dimension; 'sigmoid': labels; 'numbers'
     T:float=2., # Temperature, above 0
     dim:int=-1, # Of the classes
+    weights:Sequence|None=None, # One for each teacher; equal ones if None
 ) -> Tensor: # A scalar; to be added to the loss of the targets
     "How far the student is from what the teachers think in the mean"
-    if kind == 'numbers': return F.mse_loss(pred, torch.stack(list(teachers)).mean(0))
+    w = torch.as_tensor([1.]*len(teachers) if weights is None else weights, dtype=torch.float64)
+    def mean(ts): return sum(o*t for o, t in zip((w/w.sum()).tolist(), ts, strict=True))
+    if kind == 'numbers': return F.mse_loss(pred, mean(teachers))
     if kind == 'sigmoid':
-        soft = torch.stack([(t/T).sigmoid() for t in teachers]).mean(0)
-        entropy = F.binary_cross_entropy(soft, soft)
+        soft = mean([(t/T).sigmoid() for t in teachers])
+        entropy = -(torch.special.xlogy(soft, soft) + torch.special.xlogy(1 - soft, 1 - soft)).mean()
         return T**2*(F.binary_cross_entropy_with_logits(pred/T, soft) - entropy)
-    soft = torch.stack([(t/T).softmax(dim) for t in teachers]).mean(0)
+    soft = mean([(t/T).softmax(dim) for t in teachers])
     return T**2*(torch.special.xlogy(soft, soft) - soft*(pred/T).log_softmax(dim)).sum(dim).mean()
 
-_KINDS = 'softmax', 'sigmoid', 'numbers'
+_KINDS = dict(softmax=('CrossEntropyLoss', 'CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'LabelSmoothingCrossEntropyFlat', 'FocalLoss', 'FocalLossFlat', 'PolyLoss', 'SoftTargetCrossEntropy'),
+              sigmoid=('BCEWithLogitsLoss', 'BCEWithLogitsLossFlat', 'MultiLabelFocalLoss', 'AsymmetricLoss', 'AsymmetricLossMultiLabel', 'OneVsAllBCE', 'BinaryCrossEntropy'),
+              numbers=('MSELoss', 'L1Loss', 'SmoothL1Loss', 'HuberLoss'))
 
 def _kind(loss_func):
     "What the loss makes of outputs, or None"
-    name = getattr(loss_func, 'func', loss_func).__class__.__name__ + type(loss_func).__name__
-    return next((k for k, names in dict(softmax=('CrossEntropy', 'Focal'), sigmoid=('BCEWithLogits',), numbers=('MSE', 'L1', 'SmoothL1', 'Huber')).items() if any(n in name for n in names)), None)
+    names = {type(o).__name__ for o in (loss_func, getattr(loss_func, 'func', None))}
+    return next((k for k, known in _KINDS.items() if names & set(known)), None)
 
 def _full(t): return t.float() if t.element_size() < 4 else t
 
 class _Distillation(Callback):
     order, run_valid = 5, False      # before `GradientAccumulation` divides the loss, and while autocast is on
-    def __init__(self, teachers, alpha, T, kind): self.teachers, self.alpha, self.T, self.kind, self._of, self._soft = teachers, alpha, T, kind, None, None
+    def __init__(self, teachers, weights, alpha, T, kind): self.teachers, self.weights, self.alpha, self.T, self.kind, self._of, self._soft = teachers, weights, alpha, T, kind, None, None
 
     def before_fit(self):
         for m in self.teachers: m.to(model_device(self.learn.model)).eval()
@@ -531,13 +600,16 @@ class _Distillation(Callback):
     def after_loss(self):
         learn = self.learn
         if self._of is not learn.xb:                             # a second pass asks again
-            with torch.no_grad(): self._of, self._soft = learn.xb, [m(*learn.xb) for m in self.teachers]
+            with torch.no_grad(): self._of, self._soft = learn.xb, [_first(m(*learn.xb)) for m in self.teachers]
         if self._soft[0].shape != learn.pred.shape: raise ValueError(f'distill: the teachers give outputs of shape {tuple(self._soft[0].shape)}, the student {tuple(learn.pred.shape)}')
-        soft = distillation_loss(_full(learn.pred), [_full(o) for o in self._soft], self.kind, self.T, getattr(learn.loss_func, 'axis', -1))
+        dim = getattr(learn.loss_func, 'axis', 1)                # fastai's losses have one, PyTorch's take the dimension after the items
+        soft = distillation_loss(_full(learn.pred), [_full(o) for o in self._soft], self.kind, self.T, dim, self.weights)
         learn.loss_grad = (1 - self.alpha)*learn.loss_grad + self.alpha*soft
         learn.loss = learn.loss_grad.clone()
 
     def after_fit(self): self._of = self._soft = None
+
+def _first(o): return o[0] if isinstance(o, list | tuple) else o     # recurrent models give their states too
 
 @patch
 def distill(self:Learner,
@@ -557,14 +629,24 @@ def distill(self:Learner,
     check_choice(who, 'kind', kind, (*_KINDS, None))
     kind = kind or _kind(self.loss_func)
     if kind is None: raise ValueError(f'{who}: `kind` is None, and the loss {self.loss_func!r} does not tell; give one of {", ".join(map(repr, _KINDS))}')
-    teachers = [deepcopy(unwrapped(m)).requires_grad_(False) for m in _models(teacher)]
-    with self.added_cbs(_Distillation(teachers, alpha, T, kind)): fit(self) if fit else self.fit_one_cycle(epochs, lr_max=lr)
+    found = _teachers(teacher, self)
+    teachers = [_model_copy(unwrapped(m)).requires_grad_(False) for m, _ in found]
+    with self.added_cbs(_Distillation(teachers, [w for _, w in found], alpha, T, kind)): fit(self) if fit else self.fit_one_cycle(epochs, lr_max=lr)
 
-def _models(teacher):
-    "The models of whatever may be a teacher"
-    if isinstance(teacher, Ensemble): return [m for o in teacher.members for m in _models(o)]
-    if isinstance(teacher, str | Path): return [load_learner(teacher).model]
-    if isinstance(teacher, Learner): return [teacher.model]
-    if isinstance(teacher, nn.Module): return [teacher]
-    if isinstance(teacher, list | tuple | L) and teacher: return [m for o in teacher for m in _models(o)]
-    raise TypeError(f'distill: the teacher is {teacher!r}; it must be a Learner, an Ensemble, a model, or a list of models')
+def _model_copy(model):
+    "Also of models whose weights are results of a graph (`AWD_LSTM`)"
+    return deepcopy(model, {id(t): t.detach().clone() for m in model.modules() for v in vars(m).values() for t in (v if isinstance(v, list) else [v]) if isinstance(t, Tensor) and not t.is_leaf})
+
+def _teachers(teacher, student, weight=1.):
+    "The models of whatever may be a teacher, with their weights"
+    if isinstance(teacher, list | tuple | L) and teacher: return [o for t in teacher for o in _teachers(t, student, weight/len(teacher))]
+    if isinstance(teacher, nn.Module): return [(teacher, weight)]
+    if isinstance(teacher, str | Path): teacher = load_learner(teacher)
+    if isinstance(teacher, Ensemble):
+        if teacher.how != 'mean': raise ValueError(f'distill: the ensemble combines by {teacher.how!r}; a student learns from the mean. Give `Ensemble(members)`.')
+        weights = np.ones(len(teacher)) if teacher.weights is None else np.asarray(teacher.weights, dtype=float)
+        return [o for t, w in zip(teacher.members, weights/weights.sum(), strict=True) for o in _teachers(t, student, weight*w)]
+    if not isinstance(teacher, Learner): raise TypeError(f'distill: the teacher is {teacher!r}; it must be a Learner, an Ensemble, a model, a file of `learn.export`, or a list of them')
+    theirs, ours = _vocab(teacher), _vocab(student)
+    if theirs and ours and theirs != ours: raise ValueError(f'distill: the classes of the teacher are {theirs}, those of the student {ours}; they must be the same, in the same order')
+    return [(teacher.model, weight)]

@@ -33,13 +33,13 @@ from warnings import warn
 import pandas as pd
 import torch
 import torch.distributed as dist
-from fastai.callback.core import Callback, CancelBatchException, CancelFitException
+from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.learner import Learner
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .core import (SecondPass, StepCallback, TrainedState, abandon_step, all_finite, autocast_of, check_choice, check_range,
+from .core import (Diverged, SecondPass, StepCallback, TrainedState, abandon_step, all_finite, autocast_of, check_choice, check_range,
                                  grad_scaler, hold_bn, in_second_pass, is_search, is_validation, mixed_precision, model_device,
                                  named_tensors, replay_rng, rng_state, set_rng_state, tensor_slots, unwrapped, watched_slots)
 
@@ -215,7 +215,7 @@ class SkipNonFinite(StepCallback):
     def _end(self):
         "Stop the training, with a report"
         warn(self._stop or self._report(), stacklevel=2)
-        raise CancelFitException
+        raise Diverged
 
     def _report(self):
         learn, last = self.learn, self.events[-1]
@@ -422,7 +422,7 @@ class Rollback(StepCallback):
         if event == 'stop':
             warn(f"Rollback: training diverged for the {self.n_rollbacks}. time, in epoch {learn.epoch}, batch {learn.iter} ({why}); it stops, with the state "
                  f"after step {self.good['step']}. Try a lower learning rate, a larger `eps`, warm-up, or gradient clipping. What happened: `learn.rollback.log`.", stacklevel=2)
-            raise CancelFitException
+            raise Diverged
 
     def _fall_back(self, amp):
         "Train on without float16"

@@ -161,7 +161,7 @@ class _Plateau(ParamScheduler):
 def fit_plateau(self:Learner,
     n_epoch:int, # Epochs
     lr:float|slice|Sequence|None=None, # Learning rate at the beginning; `learn.lr` if None
-    monitor:str='valid_loss', # 'train_loss', 'valid_loss' or a metric; a name with 'loss' or 'error' in it shall fall, others rise
+    monitor:str='valid_loss', # 'train_loss', 'valid_loss' or a metric; losses, errors and perplexity shall fall, others rise
     patience:int=2, # Checks without progress before the rate falls, at least 1
     factor:float=.1, # It is multiplied by this, in (0, 1)
     min_delta:float=0., # A smaller progress is none

@@ -20,28 +20,31 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/tuning.html.md"""
 __all__ = ['search_space', 'EndTrial', 'Objective', 'Study', 'tune', 'ray_space', 'ray_trainable']
 
 # %% ../nbs/30_tuning.ipynb #imports
-import gc, io, itertools, json, math, os, random, shutil, socket, tempfile, threading, time, uuid, warnings
+import gc, io, itertools, json, math, os, random, shutil, socket, sys, tempfile, threading, time, uuid, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 import fastai.callback.progress  # noqa: F401  gives Learner its progress bar and `no_bar`
 import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle`
 from fastai.callback.core import Callback, CancelFitException
-from fastai.learner import Learner
+from fastai.learner import Learner, Recorder
 from fastprogress.fastprogress import progress_bar
+from torch import Tensor
 
 from .batch_size import is_out_of_memory
 from .checkpoint import Checkpoint
-from .core import LearnerFactory, check_choice, check_metric, check_range, is_search, is_validation, lower_is_better, recorded
+from .core import Diverged, LearnerFactory, check_choice, check_metric, check_range, is_search, is_validation, lower_is_better, recorded
 
 # %% ../nbs/30_tuning.ipynb #space
 _USUAL = dict(lr=('log', 1e-4, 1e-1), wd=('log', 1e-4, .3), eps=('log', 1e-8, 1e-3), mom=('uniform', .8, .98), drop=('uniform', 0., .6), ps=('uniform', 0., .8),
               embed_p=('uniform', 0., .5), smoothing=('uniform', 0., .3), mixup=('uniform', 0., 1.), pct_start=('uniform', .05, .5), div=('log', 5., 100.),
               rho=('log', .01, .5), keep=('uniform', .3, 1.), lr_mult=('log', 3., 300.), clip=('log', .05, 5.), layers=('int', 1, 4), bs=[16, 32, 64, 128])
-_RATES = 'lr', 'wd', 'eps', 'rho', 'div', 'lr_mult', 'clip', 'weight_decay', 'learning_rate', 'gamma', 'alpha'
+_RATES = {'lr', 'wd', 'eps', 'rho', 'div', 'decay', 'rate', 'gamma', 'alpha', 'lambda'}
+_TAKEN = {'number', 'ended', 'epochs', 'seconds', 'read', *dir(dict)}        # columns of a study's frame, and methods of a config
 _KINDS = 'log', 'uniform', 'int', 'logint'
 
 def search_space(
@@ -57,11 +60,19 @@ def search_space(
 
 def _plain(value): return value is None or isinstance(value, bool | int | float | str) and (not isinstance(value, float) or math.isfinite(value))
 
+def _kind_of(name, whole_above_0, whole):
+    "Of a range without one, by the name"
+    usual = _USUAL.get(name)
+    if isinstance(usual, tuple) and usual[0] != 'int': return usual[0]
+    if set(name.lower().split('_')) & _RATES: return 'logint' if whole_above_0 else 'log'
+    return 'int' if whole else 'uniform'
+
 def _range(name, spec):
     "What a setting may be: ('fixed', value), ('choice', values), or (kind, low, high, step)"
     def no(why): raise ValueError(f'space: {name!r} is {spec!r}; {why}')
     def number(o): return isinstance(o, int | float) and not isinstance(o, bool) and math.isfinite(o)
     if not isinstance(name, str) or not name: raise ValueError(f'space: the name {name!r} must be a string')
+    if name in _TAKEN: raise ValueError(f"space: the name {name!r} is taken by a study's frame or by a config; choose another, e.g. {'n_' + name!r}")
     if isinstance(spec, list):
         if not spec or not all(map(_plain, spec)): no('a list must hold at least one number, string, bool or None')
         return 'choice', spec
@@ -69,15 +80,15 @@ def _range(name, spec):
         if not _plain(spec): no(f'allowed are (low, high), (kind, low, high) with one of the kinds {", ".join(map(repr, _KINDS))}, a list of choices, or one plain value')
         return 'fixed', spec
     kind, *ends = spec if spec and isinstance(spec[0], str) else (None, *spec)
+    if kind is not None and kind not in _KINDS: no(f'the kind must be one of {", ".join(map(repr, _KINDS))}')
+    if not 2 <= len(ends) <= 2 + (kind is not None) or not all(map(number, ends)): no('a range has two finite ends, and a step only after a kind and these; choices are a list')
     whole = all(isinstance(o, int) for o in ends)
-    if kind is None: kind = ('logint' if whole and ends[0] > 0 else 'log') if name in _RATES else 'int' if whole else 'uniform'
-    if kind not in _KINDS: no(f'the kind must be one of {", ".join(map(repr, _KINDS))}')
-    if not 2 <= len(ends) <= 3 or not all(map(number, ends)): no('a range has two finite ends, and at most a step after them')
+    if kind is None: kind = _kind_of(name, whole and ends[0] > 0, whole)
     low, high, step = *ends[:2], ends[2] if len(ends) == 3 else None
     if low >= high: no('low must be smaller than high' + (f'; for a fixed value give {low!r} itself' if low == high else ''))
     if 'log' in kind and low <= 0: no('a log scale must begin above 0')
     if 'int' in kind and not whole: no('both ends must be whole numbers')
-    if step is not None and (step <= 0 or 'log' in kind): no('a step must be above 0, and goes with the kinds \'uniform\' and \'int\'')
+    if step is not None and ('log' in kind or not 0 < step <= high - low): no("a step must be above 0 and no larger than the range, and goes with the kinds 'uniform' and 'int'")
     return kind, low, high, step
 
 def _ranges(space):
@@ -88,7 +99,8 @@ def _ranges(space):
 def _middle(kind, *args):
     "A typical value of a range"
     if kind in ('fixed', 'choice'): return args[0] if kind == 'fixed' else args[0][0]
-    low, high, _ = args
+    low, high, step = args
+    if step: return low + step*round((high - low)/(2*step))
     value = math.sqrt(low*high) if 'log' in kind else (low + high)/2
     return round(value) if 'int' in kind else value
 
@@ -102,6 +114,8 @@ class _Config(dict):
     def get(self, k, default=None): self.read.add(k); return super().get(k, default)
     def __iter__(self): return super().__iter__()   # so that `**config` and `dict(config)` ask for each entry
     def items(self): self.read.update(self); return super().items()
+    def copy(self): return dict(self.items())
+    def __or__(self, other): return self.copy() | other
     def values(self): self.read.update(self); return super().values()
     def __getattr__(self, k):
         if k.startswith('__') or k not in self: raise AttributeError(f'the config has no {k!r}; it has {", ".join(map(repr, self))}')
@@ -109,12 +123,13 @@ class _Config(dict):
     def __setattr__(self, k, v): self[k] = v
     def __reduce__(self): return type(self), (dict(self.items()),)
 
-class EndTrial(Exception):
-    "What a `report` raises to end a trial early, and what a trial raises that cannot go on; its text says why"
+class EndTrial(CancelFitException):
+    "What a `report` or a callback raises to end a trial early, and what a trial raises that cannot go on; its text says why"
+    def __str__(self): return ', '.join(map(str, self.args)) or 'ended'
 
 class _Watch(Callback):
     "Reports each epoch of all fits, and ends them if the report says so"
-    order = 70   # after whatever records, saves or stops at the end of an epoch
+    order = Recorder.order + 5   # before `EarlyStoppingCallback` ends the fit
     def __init__(self, metric, report): self.metric, self.report, self.epochs, self.values, self.due, self.ended = metric, report, 0, {}, None, None
 
     def before_fit(self): self._end_if_due()
@@ -127,15 +142,23 @@ class _Watch(Callback):
         raise CancelFitException
 
     def after_epoch(self):
-        if is_search(self.learn): return
+        if is_validation(self.learn) or is_search(self.learn): return
         self.epochs += 1
         self.values = recorded(self.learn)
-        if not all(math.isfinite(self.values.get(k, 0.)) for k in ('train_loss', self.metric)):
+        if not all(math.isfinite(self.values.get(k, 0.)) for k in ('train_loss', 'valid_loss')):
             self.due = self.ended = EndTrial('diverged')
             raise CancelFitException
         try:
-            if self.metric in self.values: self.report(self.learn, self.epochs, self.values)
+            if math.isfinite(self.values.get(self.metric, math.nan)): self.report(self.learn, self.epochs, self.values)
         except EndTrial as e: self.due = e
+
+    def after_cancel_fit(self):
+        "Guards, and fastai's `TerminateOnNaNCallback`, end a training that diverges in the middle of an epoch"
+        if self.ended or is_validation(self.learn) or is_search(self.learn): return
+        loss = getattr(self.learn, 'loss', None)
+        why = sys.exc_info()[1]
+        if isinstance(why, EndTrial): self.due = self.ended = why
+        elif isinstance(why, Diverged) or (isinstance(loss, Tensor) and not loss.isfinite().all()): self.due = self.ended = EndTrial('diverged')
 
     def state_dict(self): return dict(epochs=self.epochs)              # for a `Checkpoint`
     def load_state_dict(self, state): self.epochs = state['epochs']
@@ -146,12 +169,13 @@ class Objective:
     def __init__(self,
         make_learner:Callable|Learner, # config → a new Learner, where `config.lr` and `config['lr']` are the same; or a Learner: each trial trains a copy of it
         epochs:int=5, # Of `fit_one_cycle`, at the rate `config.lr` and weight decay `config.wd` if these are in the config
-        fit:Callable|None=None, # (learn, config): trains in another way; it may call several fits
+        fit:Callable|None=None, # (learn, config): trains in another way; it may call several fits. What it prints is not shown
         metric:str='valid_loss', # What is searched for: its value at the end of the last epoch
-        mode:str|None=None, # 'min' or 'max'; None: losses and errors shall fall, all else shall rise
-        seed:int|None=42, # Each trial begins with these random numbers; None: with any
+        mode:str|None=None, # 'min' or 'max'; None: losses, errors and perplexity shall fall, all else shall rise
+        seed:int|None=42, # Each trial begins with these random numbers, in [0, 2**32); None: with any
     ):
         check_range('Objective', 'epochs', epochs, lo=1, integer=True)
+        if seed is not None: check_range('Objective', 'seed', seed, lo=0, hi=2**32 - 1, integer=True)
         check_choice('Objective', 'mode', mode, ('min', 'max', None))
         if fit is not None and not callable(fit): raise TypeError(f'fit: {fit!r}; it must be a function (learn, config) that trains')
         self.factory, self.epochs, self.fit, self.metric, self.seed = LearnerFactory(make_learner), epochs, fit, metric, seed
@@ -178,7 +202,8 @@ class Objective:
             if not watch.ended and not is_out_of_memory(e): raise
             if not watch.ended: watch.ended = EndTrial('out of memory')
             learn.xb = learn.yb = learn.pred = learn.loss = learn.loss_grad = None
-        if watch.ended: raise EndTrial(*watch.ended.args)
+        if watch.ended: raise EndTrial(str(watch.ended))
+        if math.isnan(watch.values.get(self.metric, 0.)): raise EndTrial(f'{self.metric} is nan')
         if self.metric not in watch.values: raise RuntimeError(f'the fit recorded no {self.metric!r} ({watch.epochs} epochs were trained); it must train and validate at least one epoch')
         return watch.values
 
@@ -191,9 +216,13 @@ class Objective:
         report:Callable|None=None, # As for `train`
     ) -> float: # The metric
         "One trial"
-        config = config if isinstance(config, _Config) else _Config(config)
-        learn = self.learner(config)
-        try: return self.train(learn, config, report)[self.metric]
+        config, learn = config if isinstance(config, _Config) else _Config(config), None
+        try:
+            learn = self.learner(config)
+            return self.train(learn, config, report)[self.metric]
+        except Exception as e:
+            if not is_out_of_memory(e): raise
+            raise EndTrial('out of memory') from None           # in `make_learner`
         finally:
             del learn
             gc.collect()
@@ -248,9 +277,9 @@ def _samplers(name, ranges, explore, seed):
     class Sobol(QMCSampler):
         def _find_sample_id(self, *_): return self.number    # Optuna counts in the storage, where two processes may get the same number
     def sampler(number):
-        mine = None if seed is None else seed*100_003 + number
+        mine = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         if name == 'qmc' or (number < explore and name != 'random'):
-            found = Sobol(seed=seed or 0, scramble=True, warn_independent_sampling=False, independent_sampler=RandomSampler(mine))
+            found = Sobol(seed=seed, scramble=True, warn_independent_sampling=False, independent_sampler=RandomSampler(mine))
             found.number = number
             return found
         if name == 'gp': return GPSampler(seed=mine, n_startup_trials=1, warn_independent_sampling=False)
@@ -258,9 +287,10 @@ def _samplers(name, ranges, explore, seed):
         return RandomSampler(mine)
     class Phases(BaseSampler):
         def before_trial(self, study, trial):
-            study._storage.set_trial_user_attr(trial._trial_id, 'worker', _worker())
             study._storage.set_trial_user_attr(trial._trial_id, 'alive', time.time())
-            self.now = sampler(trial.number)
+            study._storage.set_trial_user_attr(trial._trial_id, 'worker', _worker())
+            before = study.get_trials(deepcopy=False)[:trial.number]
+            self.now = sampler(sum(t.state.name != 'FAIL' or t.user_attrs.get('ended', '').startswith('error') for t in before))   # its place among points that were tried
             self.now.before_trial(study, trial)
         def infer_relative_search_space(self, study, trial):
             return {k: d for k, d in ranges.items() if not (isinstance(self.now, QMCSampler) and isinstance(d, optuna.distributions.CategoricalDistribution))}
@@ -295,7 +325,7 @@ def _gone(trial):
         try: os.kill(int(pid), 0)
         except ProcessLookupError: return True
         except PermissionError: pass
-    return now - trial.user_attrs['alive'] > _SILENCE
+    return now - trial.user_attrs.get('alive', trial.datetime_start.timestamp()) > _SILENCE
 
 _running = set()    # numbers of this process's trials
 
@@ -306,7 +336,8 @@ def _signs_of_life(trial):
     def beat():
         while not end.wait(_BEAT):
             try: trial.set_user_attr('alive', time.time())
-            except Exception: return                       # marked as gone meanwhile, or the storage is: the trial itself will hear of it
+            except _optuna().exceptions.UpdateFinishedTrialError: return      # somebody took it for dead
+            except Exception: continue                                        # the storage cannot be reached now
     thread = threading.Thread(target=beat, daemon=True)
     _running.add(trial.number)
     thread.start()
@@ -331,8 +362,10 @@ def _requeue_lost(study):
         if t.state == TrialState.FAIL and 'ended' not in t.user_attrs and t.number not in again: _again(study, t)
 
 def _again(study, trial):
+    "With what it had of its point; a planned one has all"
     planned = {k: v for k, v in trial.user_attrs.items() if k == 'planned'}
-    if trial.params: study.enqueue_trial(trial.params, user_attrs=dict(planned, again=trial.number))
+    params = json.loads(planned.get('planned', '{}')) | trial.params
+    if params: study.enqueue_trial(params, user_attrs=dict(planned, again=trial.number))
 
 # %% ../nbs/30_tuning.ipynb #study
 class Study:
@@ -382,11 +415,10 @@ class Study:
     def best_learner(self,
         train:bool=True, # Train it, as its trial was? Else it is as it was before
     ) -> Learner: # New
-        "A Learner with the best settings"
+        "A Learner with the best settings; if it shares weights with the one that an earlier call gave, that one gets its first weights back"
         config = _Config(self.best_config)
         learn = self.objective.learner(config)
         if train: self.objective.train(learn, config)
-        self.objective.factory.forget(put_back=False)                             # it is not one of the trials: what it trains is to stay
         return learn
 
     def at_border(self,
@@ -396,7 +428,9 @@ class Study:
         found = []
         for k, (kind, *args) in self._found.items():
             if kind in ('fixed', 'choice'): continue
-            low, high, value = (math.log(o) if 'log' in kind else o for o in (*args[:2], self._best.params[k]))
+            low, high, step = args
+            if step: high = low + int((high - low)/step + 1e-9)*step
+            low, high, value = (math.log(o) if 'log' in kind else o for o in (low, high, self._best.params[k]))
             if min(value - low, high - value) <= share*(high - low): found.append(k)
         return found
 
@@ -425,12 +459,21 @@ class Study:
 # %% ../nbs/30_tuning.ipynb #tune
 class _Surplus(Exception): "One trial too many"
 
-def _check_study(study, objective, space):
-    "A study goes on only with the space and metric that it began with"
-    mine = json.dumps(dict(space=space, metric=objective.metric, mode=objective.mode), sort_keys=True)
+def _check_study(study, objective, found):
+    "A study goes on only with what it began with"
+    mine = dict(space=found, metric=objective.metric, mode=objective.mode, seed=objective.seed, fit=getattr(objective.fit, '__qualname__', 'fit') if objective.fit else objective.epochs)
+    mine = json.loads(json.dumps(mine))
     theirs = study.user_attrs.get('of')
     if theirs is None: study.set_user_attr('of', mine)
-    elif theirs != mine: raise ValueError(f'tune: the study {study.study_name!r} in this storage is another one: {theirs}; this is {mine}. Give it another `name`, or remove the old one.')
+    elif theirs != mine:
+        k = next(k for k in mine if theirs.get(k) != mine[k])
+        raise ValueError(f'tune: the study {study.study_name!r} in this storage was made with {k} = {theirs.get(k)}; this is {k} = {mine[k]}. Give another `name`, or remove the old study.')
+
+def _search_seed(study, seed):
+    "With None any, but the same for all that work on the study"
+    if seed is not None: return seed
+    if 'search_seed' not in study.user_attrs: study.set_user_attr('search_seed', random.SystemRandom().randrange(2**32))
+    return study.user_attrs['search_seed']
 
 def _planned(start, ranges, grid):
     "Points that are tried whatever the sampler says"
@@ -445,9 +488,9 @@ def _planned(start, ranges, grid):
         if hasattr(d, 'choices'): return d.choices
         if d.step is None or d.log: raise ValueError(f"tune: sampler='grid' cannot try each value of {name!r} ({d}); give a list of values, or a step: ('uniform', low, high, step)")
         return [type(d.low)(d.low + i*d.step) for i in range(int((d.high - d.low)/d.step + 1e-9) + 1)]
-    cells = list(itertools.product(*(values(*o) for o in ranges.items())))
+    cells = [dict(zip(ranges, cell, strict=True)) for cell in itertools.product(*(values(*o) for o in ranges.items()))]
     random.Random(0).shuffle(cells)          # so that a part of them says something of the whole
-    return start + [dict(zip(ranges, cell, strict=True)) for cell in cells]
+    return start + [o for o in cells if o not in start]
 
 def _is_surplus(study, trial, n_trials):
     "Do trials before this one make it one too many?"
@@ -479,15 +522,15 @@ def tune(
     space:dict|None=None, # From names to ranges, as above; `search_space('lr', 'wd')` if None
     n_trials:int|None=None, # Trials that the study shall have, those of earlier calls and other processes included; None: 20, or the whole grid
     epochs:int=5, # Of `fit_one_cycle`, at the rate `config.lr` and weight decay `config.wd` if they are in the space
-    fit:Callable|None=None, # (learn, config): trains in another way; it may call several fits
+    fit:Callable|None=None, # (learn, config): trains in another way; it may call several fits. What it prints is not shown
     metric:str='valid_loss', # What is searched for, by its name in the table of a fit: its value after the last epoch
-    mode:str|None=None, # 'min' or 'max'; None: losses and errors shall fall, all else shall rise
+    mode:str|None=None, # 'min' or 'max'; None: losses, errors and perplexity shall fall, all else shall rise
     sampler:str='tpe', # After exploring: 'tpe' or 'gp'; 'qmc', 'random' or 'grid' for all trials
     explore:int=10, # So many trials explore, quasi-randomly
     pruner:str|None='asha', # 'asha', 'hyperband', 'median', one of Optuna's pruners, or None: each trial trains to its end
     start:dict|list|None=None, # Settings to try first, e.g. those in use
     storage='tuning.journal', # A file, a URL ('sqlite:///study.db', 'grpc://host:13000'), one of Optuna's storages, or None: only in memory
-    name:str='study', # Of the study in the storage; one that is there goes on
+    name:str|None=None, # Of the study in the storage; one that is there goes on. The name of `make_learner` if None
     seed:int|None=42, # Of the search, and of each trial's training
 ) -> Study: # The study, its trials and its best Learner
     "Search for the best settings"
@@ -500,21 +543,24 @@ def tune(
     with _silent() as optuna:
         ranges = {k: _distribution(*r) for k, r in found.items() if r[0] != 'fixed'}
         if not ranges: raise ValueError(f'tune: all of {space} is fixed; there is nothing to search')
-        planned, pruner = _planned(start, ranges, sampler == 'grid'), _pruner(pruner, epochs)
+        planned, pruner = _planned(start, ranges, sampler == 'grid'), _pruner(pruner, 'auto' if fit else epochs)
         if n_trials is None or sampler == 'grid': n_trials = min(n_trials or math.inf, len(planned)) if sampler == 'grid' else 20
-        study = optuna.create_study(storage=_storage(storage), study_name=name, load_if_exists=True, pruner=pruner, sampler=_samplers(sampler, ranges, explore, seed),
+        study = optuna.create_study(storage=_storage(storage), study_name=name or getattr(make_learner, '__name__', 'study'), load_if_exists=True, pruner=pruner,
                                     direction='minimize' if objective.mode == 'min' else 'maximize')
-        _check_study(study, objective, space)
+        _check_study(study, objective, found)
+        study.sampler = _samplers(sampler, ranges, explore, _search_seed(study, seed))
         result = Study(study, objective, space)
-        if sum(t.state.name in ('COMPLETE', 'PRUNED') for t in study.get_trials(deepcopy=False)) < n_trials:
-            objective.learner(_Config({k: _middle(*r) for k, r in found.items()}))       # errors of the Learner come before the first trial
-            there = {t.user_attrs.get('planned') for t in study.get_trials(deepcopy=False)}
-            for i, config in enumerate(planned):
-                if i not in there: study.enqueue_trial(config, user_attrs=dict(planned=i))
-            try:
+        n_done = sum(t.state.name in ('COMPLETE', 'PRUNED') for t in study.get_trials(deepcopy=False))
+        if n_done: print(f"tune: the study {study.study_name!r} has {n_done} of {n_trials} trials already{'' if n_done < n_trials else '; nothing is left to do'}. For a new search give another `name`.")
+        if n_done < n_trials:
+            with objective.factory.series(): objective.learner(_Config({k: _middle(*r) for k, r in found.items()}))       # its errors come before the first trial
+            there = {t.user_attrs.get('planned') for t in study.get_trials(deepcopy=False) if t.state.name != 'FAIL' or 'ended' not in t.user_attrs}
+            for config in planned:
+                mark = json.dumps(config, sort_keys=True)
+                if mark not in there: study.enqueue_trial(config, user_attrs=dict(planned=mark))
+            with objective.factory.series():
                 for _ in (bar := progress_bar(_results(study, _runner(study, objective, found, ranges, n_trials), n_trials), total=n_trials, leave=False)):
                     if any(t.state.name == 'COMPLETE' for t in study.get_trials(deepcopy=False)): bar.comment = f'best {metric}: {study.best_value:.4g}'
-            finally: objective.factory.forget()
     border = result.at_border() if (result.frame['ended'] == 'completed').any() else []
     if border: warnings.warn(f"tune: the best value of {', '.join(f'{k} ({result.best_config[k]:.3g})' for k in border)} lies at the border of its range; a wider range may hold a better one", stacklevel=2)
     return result
@@ -561,9 +607,9 @@ def ray_space(
     for name, (kind, *args) in _ranges(space).items():
         if kind in ('fixed', 'choice'): found[name] = args[0] if kind == 'fixed' else ray.choice(args[0]); continue
         low, high, step = args
+        if step: found[name] = ray.choice([low + i*step for i in range(int((high - low)/step + 1e-9) + 1)]); continue
         if 'int' in kind: high += 1                           # Ray leaves the upper end out
-        if step: found[name] = ray.qrandint(low, high - 1, step) if kind == 'int' else ray.quniform(low, high, step)
-        else: found[name] = dict(log=ray.loguniform, uniform=ray.uniform, int=ray.randint, logint=ray.lograndint)[kind](low, high)
+        found[name] = dict(log=ray.loguniform, uniform=ray.uniform, int=ray.randint, logint=ray.lograndint)[kind](low, high)
     return found
 
 def ray_trainable(
