@@ -38,7 +38,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import find_bs
 from torch import Tensor, nn
 
-from .core import (StepCallback, autocast_of, average_, check_choice, check_range, is_search, is_validation, named_tensors,
+from .core import (StepCallback, all_finite, autocast_of, average_, check_choice, check_range, is_search, is_validation, named_tensors,
                                   reached, tensor_slots, trainable, training_dl, untouched_rng, unwrapped)
 
 # %% ../nbs/11_averaging.ipynb #decay
@@ -253,7 +253,7 @@ def reestimate_bn_(
     frozen:Iterable[nn.Module]=(), # BatchNorm layers that training does not touch
     autocast:Callable|None=None, # Makes the context of a forward pass, as `autocast_of` gives it; none if None
 ) -> int: # Number of batches; with 0 the statistics are as before
-    "BatchNorm's running statistics as the mean over batches, and over processes; modes and momenta are as before"
+    "BatchNorm's running statistics as the mean over batches whose statistics are finite, and over processes; modes and momenta are as before"
     skip = {id(m) for m in frozen}
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None and id(m) not in skip]
     modes, momenta, n = [(m, m.training) for m in model.modules()], [m.momentum for m in layers], 0
@@ -263,7 +263,11 @@ def reestimate_bn_(
         for xb in batches:
             if n == 0:
                 for m in layers: m.reset_running_stats(); m.momentum = None   # None: the mean of all batches
+            stats = [b for m in layers for b in m._buffers.values() if b is not None]
+            before = [b.clone() for b in stats]
             with (autocast or torch.enable_grad)(): model(*xb)
+            ok = all_finite(stats)
+            for b, was in zip(stats, before, strict=True): b.copy_(torch.where(ok, b, was))    # `SkipNonFinite` has left such a batch out, too
             n += 1
         if n and dist.is_available() and dist.is_initialized():
             for m in layers:

@@ -57,7 +57,7 @@ def hardest(
     order = torch.where(finite, losses, -math.inf).argsort(descending=True, stable=True)
     n_drop, n_finite, least = int(drop*n + 1e-9), finite.sum(), min(least, n)
     first = (n_finite - least).clamp(0, n_drop)
-    left = (n_finite - first).clamp(min=1)
+    left = torch.where(n_finite > 0, n_finite - first, n)     # where none is finite, as in BatchNorm with one NaN, the first ones, each once
     if by == 'loss':
         parts = losses[order[first:first + left]].clamp(min=0)
         shares = (parts if parts.sum() > 0 else torch.ones_like(parts)).cumsum(0)
