@@ -404,6 +404,8 @@ class SecondPass(StepCallback):
         return not is_search(self.learn)
 
     def before_fit(self):
+        if self._begin is not None: self._begin.remove()   # what an exception has left
+        self._begin = None
         if is_validation(self.learn): return
         super().before_fit()
         self._init_state()

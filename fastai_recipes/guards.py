@@ -117,8 +117,15 @@ class SkipNonFinite(StepCallback):
     def before_fit(self):
         if is_validation(self.learn): return
         super().before_fit()
+        self._mend()
         self._forget()
         self.in_a_row = 0
+
+    @torch.no_grad()
+    def _mend(self):
+        "An exception in the middle of a batch that was not finite has left its statistics in the buffers"
+        if self._before is None or all_finite(store[k] for store, k in self._slots if store[k] is not None): return
+        for (store, k), copy in zip(self._slots, self._copies, strict=True): store[k].copy_(copy)
 
     def after_fit(self):
         if not is_validation(self.learn): self._forget()
@@ -232,6 +239,7 @@ class SkipNonFinite(StepCallback):
 
     def after_batch(self):
         if self._skipped: self.learn.train_iter, self.learn.pct_train = self._before[2:]
+        self._before = None
         overflowed, self._skipped, self._overflowed = self._overflowed, False, False
         if overflowed and self._count(f'gradients at loss scale {grad_scaler(self.learn).get_scale():g}'): self._end()
 

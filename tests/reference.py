@@ -1,4 +1,4 @@
-"""What a combination of callbacks must give: each trick from its paper in one plain PyTorch loop, with no Learner and nothing of this package."""
+"""What callbacks must give together: each trick from its paper in one plain PyTorch loop, without a Learner or anything of this package."""
 import math
 
 import torch
@@ -8,26 +8,34 @@ from torch import nn
 BN = nn.modules.batchnorm._BatchNorm
 
 
-def rng(): return torch.get_rng_state()
-
-
 def cos(a, b, t): return a + (1 - math.cos(math.pi*t))*(b - a)/2
 
 
-def one_cycle(lr): return lambda t: dict(lr=cos(lr/25, lr, t/.25) if t < .25 else cos(lr, lr/1e5, (t - .25)/.75),
-                                         mom=cos(.95, .85, t/.25) if t < .25 else cos(.85, .95, (t - .25)/.75))
+def one_cycle(lr):
+    def hypers(t):
+        if t < .25: return dict(lr=cos(lr/25, lr, t/.25), mom=cos(.95, .85, t/.25))
+        return dict(lr=cos(lr, lr/1e5, (t - .25)/.75), mom=cos(.85, .95, (t - .25)/.75))
+    return hypers
 
 
 def flat_cos(lr): return lambda t: dict(lr=lr if t < .75 else cos(lr, lr/1e5, (t - .75)/.25))
 
 
+def copies(tensors): return [None if t is None else t.detach().clone() for t in tensors]
+
+
+def put_back(tensors, values):
+    for t, value in zip(tensors, values, strict=True): t.data.copy_(value)
+
+
 class Reference:
     "Trains `model`; every option is one trick. Its state goes on from one `fit` to the next"
-    def __init__(self, model, opt='sgd', wd=.01, torch_opt=None, n_acc=0, clip=None, mixup=0., sam=0., ema=0., swa=0, keep=1., mask=False, skip=False,
-                 amp=None, scale=1., reduce=torch.mean):
-        self.model, self.opt, self.wd, self.n_acc, self.clip, self.mixup, self.reduce = model, opt, wd, n_acc, clip, mixup, reduce
-        self.sam, self.ema, self.swa, self.keep, self.mask, self.skip, self.amp, self.first_scale = sam, ema, swa, keep, mask, skip, amp, scale
-        self.torch_opt, self.state, self.average, self.n_taken, self.n_steps = torch_opt, {}, None, 0, 0
+    def __init__(self, model, opt='sgd', wd=.01, torch_opt=None, n_acc=0, clip=None, mixup=0., sam=0., ema=0., swa=0, keep=1.,
+                 mask=False, skip=False, amp=None, scale=1.):
+        self.model, self.opt, self.wd, self.n_acc, self.clip, self.mixup = model, opt, wd, n_acc, clip, mixup
+        self.sam, self.ema, self.swa, self.keep, self.mask, self.skip = sam, ema, swa, keep, mask, skip
+        self.amp, self.first_scale = amp, scale
+        self.torch_opt, self.state, self.average, self.n_taken = torch_opt, {}, None, 0
 
     def fit(self, epochs, schedule):
         "`epochs`: for each its random state and batches; `schedule`: from the part of the training that is done to `lr` (and `mom`)"
@@ -37,13 +45,13 @@ class Reference:
             self.model.train()
             torch.set_rng_state(state)
             for x, y in batches:
-                before = [b.clone() for b in self.model.buffers()], [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
+                buffers, grads = copies(self.model.buffers()), copies(p.grad for p in self.model.parameters())
                 batch = self.prepare(x, y)
                 loss = self.backward(batch)
                 if self.skip and not self.finite(loss):                     # as if the batch did not exist
                     torch.set_rng_state(batch['rng'])
-                    for b, was in zip(self.model.buffers(), before[0]): b.data.copy_(was)
-                    for p, was in zip(self.model.parameters(), before[1]): p.grad = was
+                    put_back(self.model.buffers(), buffers)
+                    for p, g in zip(self.model.parameters(), grads, strict=True): p.grad = g
                     continue
                 self.micro.append(batch)
                 if sum(b['n'] for b in self.micro) >= self.n_acc: self.step(schedule, (epoch + done/len(batches))/len(epochs))
@@ -57,15 +65,14 @@ class Reference:
             lam = torch.distributions.Beta(torch.tensor(self.mixup), torch.tensor(self.mixup)).sample((n,))
             lam, other = torch.max(lam, 1 - lam), torch.randperm(n)
             x, y1 = torch.lerp(x[other], x, lam.view(-1, *[1]*(x.ndim - 1))), y[other]
-        batch = dict(x=x, y=y, y1=y1, lam=lam, n=n, idx=None, rng=rng())
+        batch = dict(x=x, y=y, y1=y1, lam=lam, n=n, idx=None, rng=torch.get_rng_state())
         if self.keep < 1 and not self.mask:
-            buffers = [b.clone() for b in self.model.buffers()]
+            buffers = copies(self.model.buffers())
             for m in self.model.modules(): m.training = not isinstance(m, nn.Dropout)      # the batch's statistics, no dropout
             with torch.no_grad(): idx = self.hardest(self.losses(batch, self.forward(batch)))
             self.model.train()
-            for b, was in zip(self.model.buffers(), buffers): b.data.copy_(was)
+            put_back(self.model.buffers(), buffers)
             for k in ('x', 'y', 'y1', 'lam'): batch[k] = None if batch[k] is None else batch[k][idx]
-            torch.set_rng_state(batch['rng'])
         return batch
 
     def hardest(self, losses):
@@ -73,11 +80,13 @@ class Reference:
         losses = losses.where(losses.isfinite(), -math.inf)
         return losses.argsort(descending=True, stable=True)[:math.ceil(self.keep*len(losses) - 1e-9)].sort().values
 
+    def autocast(self): return torch.autocast('cpu', self.amp or torch.bfloat16, enabled=self.amp is not None)
+
     def forward(self, batch):
-        with torch.autocast('cpu', self.amp or torch.bfloat16, enabled=self.amp is not None): return self.model(batch['x'])
+        with self.autocast(): return self.model(batch['x'])
 
     def losses(self, batch, out):
-        with torch.autocast('cpu', self.amp or torch.bfloat16, enabled=self.amp is not None):
+        with self.autocast():
             loss = F.cross_entropy(out, batch['y'], reduction='none')
             return loss if batch['y1'] is None else torch.lerp(F.cross_entropy(out, batch['y1'], reduction='none'), loss, batch['lam'])
 
@@ -86,12 +95,12 @@ class Reference:
         if self.mask and self.keep < 1:
             if batch['idx'] is None: batch['idx'] = self.hardest(losses.detach())
             losses = losses[batch['idx']]
-        loss = losses.mean()
-        (self.scale*loss*(batch['n']/self.n_acc if self.n_acc else 1.)).backward()
-        return loss.detach()
+        (self.scale*losses.mean()*(batch['n']/self.n_acc if self.n_acc else 1.)).backward()
+        return losses.mean().detach()
 
     def grads(self): return [p.grad for p in self.model.parameters() if p.grad is not None]
-    def finite(self, loss): return loss.isfinite() and (self.scale > 1 or all(g.isfinite().all() for g in self.grads()))     # else an overflow
+
+    def finite(self, loss): return loss.isfinite() and (self.scale > 1 or all(g.isfinite().all() for g in self.grads()))   # or an overflow
 
     def unscaled(self):
         "Loss scaling (Micikevicius et al. 2018): False after an overflow"
@@ -104,7 +113,6 @@ class Reference:
         if ok:
             if self.clip: nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
             self.update(**schedule(t))
-            self.n_steps += 1
             self.averages(t)
         else: self.scale /= 2
         self.model.zero_grad(set_to_none=False)
@@ -112,52 +120,53 @@ class Reference:
 
     def climb_and_return(self):
         "SAM (Foret et al. 2021): the gradient at w + rho*g/|g|, with the same samples, masks and BatchNorm statistics"
-        params, now = [p for p in self.model.parameters() if p.grad is not None and p.requires_grad], rng()
-        weights, norm = [p.detach().clone() for p in params], torch.stack([p.grad.norm() for p in params]).norm()
-        buffers = [b.clone() for b in self.model.buffers()]
-        for p in params: p.data.add_(p.grad*(self.sam/(norm + 1e-12))); p.grad.zero_()
+        params, now = self.trained(), torch.get_rng_state()
+        weights, buffers, norm = copies(params), copies(self.model.buffers()), torch.stack([p.grad.norm() for p in params]).norm()
+        for p in params:
+            p.data.add_(p.grad*(self.sam/(norm + 1e-12)))
+            p.grad.zero_()
         for batch in self.micro:
             torch.set_rng_state(batch['rng'])
             self.backward(batch)
         torch.set_rng_state(now)
-        for p, w in zip(params, weights): p.data.copy_(w)
-        for b, was in zip(self.model.buffers(), buffers): b.data.copy_(was)
+        put_back(params, weights)
+        put_back(self.model.buffers(), buffers)
         return self.unscaled()
 
     def update(self, lr, mom=None):
         if self.torch_opt is not None:
-            for group in self.torch_opt.param_groups:
-                group['lr'] = lr
-                if mom is not None: group['betas'] = (mom, group['betas'][1])
+            for group in self.torch_opt.param_groups: group.update(lr=lr, betas=(mom or group['betas'][0], group['betas'][1]))
             return self.torch_opt.step()
-        no_decay = {id(p) for m in self.model.modules() for k, p in m._parameters.items() if isinstance(m, BN) or k == 'bias'}
-        for p in self.model.parameters():
-            if p.grad is None or not p.requires_grad: continue
-            s, g, m = self.state.setdefault(p, dict(avg=torch.zeros_like(p), sqr=torch.zeros_like(p), n=0)), p.grad, .9 if mom is None else mom
+        norms = BN, nn.LayerNorm
+        no_decay = {id(p) for m in self.model.modules() for k, p in m._parameters.items() if isinstance(m, norms) or k == 'bias'}
+        for p in self.trained():
+            s, g, m = self.state.setdefault(p, dict(avg=torch.zeros_like(p), sqr=torch.zeros_like(p), n=0)), p.grad, mom or .9
             if id(p) not in no_decay: p.data.mul_(1 - lr*self.wd)
             if self.opt == 'sgd': p.data.add_(s['avg'].mul_(m).add_(g), alpha=-lr); continue
             s['n'] += 1                                                     # Adam (Kingma and Ba 2015)
             s['avg'].mul_(m).add_(g, alpha=1 - m); s['sqr'].mul_(.99).addcmul_(g, g, value=.01)
             p.data.addcdiv_(s['avg'], (s['sqr']/(1 - .99**s['n'])).sqrt() + 1e-5, value=-lr/(1 - m**s['n']))
 
+    def trained(self): return [p for p in self.model.parameters() if p.grad is not None and p.requires_grad]
+
     def averages(self, t):
         "EMA with a constant decay (Tarvainen and Valpola 2017); SWA every so many steps from the middle on (Izmailov et al. 2018)"
-        tensors = [t for t in self.model.state_dict().values()]
         if self.swa and t >= .5 - 1e-9: self.since += 1
         if not self.ema and not (self.swa and self.since and self.since % self.swa == 0): return
         self.n_taken += 1
-        if self.n_taken == 1: self.average = [t.clone() for t in tensors]; return
-        for a, t, k in zip(self.average, tensors, self.model.state_dict()):
+        if self.n_taken == 1: self.average = copies(self.model.state_dict().values())
+        for a, (k, t) in zip(self.average, self.model.state_dict().items(), strict=True):
             if not t.is_floating_point() or (self.swa and 'running' in k): a.copy_(t)
             else: a += (t - a)*(1 - self.ema if self.ema else 1/self.n_taken)
 
     def show(self, epochs):
         "After a fit the model is the average; SWA's BatchNorm statistics are means over the training batches"
-        for t, a in zip(self.model.state_dict().values(), self.average): t.copy_(a)
+        put_back(self.model.state_dict().values(), self.average)
         bns = [m for m in self.model.modules() if isinstance(m, BN)]
-        if not self.swa or not bns: return
-        for m in bns: m.reset_running_stats(); m.momentum = None
+        for m in bns if self.swa else ():
+            m.reset_running_stats()
+            m.momentum = None
         self.model.train()
         with torch.no_grad():
-            for x in (x for x, _ in epochs[0][1] if x.isfinite().all()): self.forward(dict(x=x))
+            for x in [x for x, _ in epochs[0][1] if x.isfinite().all()] if self.swa else (): self.forward(dict(x=x))
         for m in bns: m.momentum = .1

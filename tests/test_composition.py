@@ -1,14 +1,18 @@
 """The composition matrix: training with any two of these together gives what a plain PyTorch loop gives (`reference.py`), or is refused.
 
-A pair trains twice, with the same random numbers in both. Weights and buffers must agree to rounding in float64; where single or
-half precision is part of the pair, to that.
+Each combination is trained twice, by a Learner and by the reference, with the same random numbers. Weights and buffers must agree to
+rounding in float64; where single or half precision is part of it, to that. `python tests/test_composition.py` writes the page
+docs/composition.md, and a test fails if it differs.
 """
 import itertools
+import tempfile
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.mixup import MixUp
@@ -18,15 +22,18 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner, load_learner
 from fastai.optimizer import SGD, Adam, OptimWrapper
 from fastai.torch_core import set_seed
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
 from reference import Reference, flat_cos, one_cycle
 from sklearn.datasets import load_digits
 from torch import nn
 
 from fastai_recipes.all import EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite, WeightedSampling
 from fastai_recipes.core import named_tensors
-from fastai_recipes.testing import CPUMixedPrecision, FloatLoss, quiet, toy_dls, two_groups
+from fastai_recipes.testing import CPUMixedPrecision, FloatLoss, quiet, toy_dls
 
 LR, BS, N = .05, 12, 72
+PAGE = Path(__file__).resolve().parents[1]/'docs'/'composition.md'
 
 
 class Batches(Callback):
@@ -50,14 +57,16 @@ FEATURES = {
     'SkipNonFinite': dict(cbs=SkipNonFinite, ref=dict(skip=True), poison=True),
     'Rollback': dict(cbs=lambda: Rollback(every=3)),
     'WeightedSampling': dict(cbs=lambda: WeightedSampling('sqrt')),
-    'Checkpoint': dict(cbs=Checkpoint),
+    'Checkpoint': dict(cbs=lambda: Checkpoint(every=2)),
     'fp16': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**8), ref=dict(amp=torch.float16, scale=2.**8), dtype=torch.float32, tol=.02),
-    'fp16, overflows': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**19), ref=dict(amp=torch.float16, scale=2.**19), dtype=torch.float32, tol=.02),
+    'fp16, overflows': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**24), ref=dict(amp=torch.float16, scale=2.**24),
+                            dtype=torch.float32, tol=.02),
     'bf16': dict(cbs=lambda: CPUMixedPrecision(amp_mode='bf16'), ref=dict(amp=torch.bfloat16), dtype=torch.float32, tol=.05),
     'GradientAccumulation': dict(cbs=lambda: GradientAccumulation(3*BS), ref=dict(n_acc=3*BS)),
     'GradientClip': dict(cbs=lambda: GradientClip(.1), ref=dict(clip=.1)),
     'MixUp': dict(cbs=lambda: MixUp(.4), ref=dict(mixup=.4), dtype=torch.float32, tol=1e-4),
     'no BatchNorm': dict(bn=False),
+    'timm transformer': dict(model=lambda: timm.create_model('test_vit', img_size=8, patch_size=4, in_chans=1, num_classes=10), tol=1e-5),
     'staged transfer': dict(staged=True),
     'Adam': dict(opt='adam'),
     'torch AdamW': dict(opt='torch'),
@@ -67,12 +76,13 @@ FEATURES = {
     'lr_find in between': dict(between=lambda learn: learn.lr_find(num_it=5, show_plot=False, suggest_funcs=None)),
     'get_preds in between': dict(between=lambda learn: learn.get_preds()),
     'export in between': dict(between=lambda learn: exported(learn)),
-    'SaveModelCallback': dict(cbs=lambda: SaveModelCallback(every_epoch=True, with_opt=True), saved=True),
+    'SaveModelCallback': dict(cbs=lambda: SaveModelCallback(every_epoch=True, with_opt=True)),
     'EarlyStoppingCallback': dict(cbs=lambda: EarlyStoppingCallback(patience=50)),
 }
 CALLBACKS = list(FEATURES)[:9]
-EXCLUDES = {frozenset(o) for o in itertools.chain(itertools.combinations(('fp16', 'fp16, overflows', 'bf16'), 2), itertools.combinations(('Adam', 'torch AdamW'), 2),
-            [('fit_one_cycle', 'fit_flat_cos'), ('BatchLossFilter', "BatchLossFilter(mode='mask')")])}       # one or the other
+ONE_OF = [('fp16', 'fp16, overflows', 'bf16'), ('Adam', 'torch AdamW'), ('fit_one_cycle', 'fit_flat_cos'),
+          ('no BatchNorm', 'timm transformer'), ('BatchLossFilter', "BatchLossFilter(mode='mask')")]
+EXCLUDES = {frozenset(o) for names in ONE_OF for o in itertools.combinations(names, 2)}
 PAIRS = [p for p in itertools.combinations(FEATURES, 2) if frozenset(p) not in EXCLUDES]
 
 
@@ -87,28 +97,34 @@ def net(bn):
     return nn.Sequential(body, nn.Sequential(nn.Flatten(), nn.Dropout(.2), nn.Linear(36, 10)))
 
 
+def groups(model):
+    "The last child's parameters, and all others, those of the model itself among them"
+    head = list(list(getattr(model, '_orig_mod', model).children())[-1].parameters())
+    return [[p for p in model.parameters() if not any(p is o for o in head)], head]
+
+
 class Both:
     "A Learner with some features, and the reference with the same"
     def __init__(self, names, path):
         chosen = [FEATURES[n] for n in names]
         def option(k, default=None): return next((f[k] for f in chosen if k in f), default)
-        self.names, self.dtype, self.tol = names, option('dtype', torch.float64), max([f.get('tol', 1e-9) for f in chosen])
-        self.staged, self.kind, self.between, self.saved = option('staged'), option('fit', 'fit'), [f['between'] for f in chosen if 'between' in f], option('saved')
+        self.names, self.dtype, self.tol = names, option('dtype', torch.float64), max([1e-9, *(f.get('tol', 0) for f in chosen)])
+        self.staged, self.kind, self.between = option('staged'), option('fit', 'fit'), [f['between'] for f in chosen if 'between' in f]
         set_seed(0)
         x, y = load_digits(return_X_y=True)
         x, y = torch.tensor(x[:N]).to(self.dtype).view(-1, 1, 8, 8)/8 - 1, torch.tensor(y[:N])
         if option('poison'): x[BS + 3, 0, 2, 2] = np.nan
         dls = toy_dls(x, y, valid=(x[:BS], y[:BS]), bs=BS)
-        model = net(option('bn', True)).to(self.dtype)
+        model = (option('model') or partial(net, option('bn', True)))().to(self.dtype)
         self.start, self.batches, opt = deepcopy(model), Batches(), option('opt', 'sgd')
-        self.batches.fits = []
+        self.batches.fits, self.trained = [], []
         opt_func = dict(sgd=partial(SGD, mom=.9), adam=Adam, torch=partial(OptimWrapper, opt=torch.optim.AdamW))[opt]
         if option('compile'): model = torch.compile(model, backend='eager')
         loss = nn.CrossEntropyLoss()
         loss.y_int = True                                       # what fastai's MixUp asks of a loss of classes
         cbs = [f['cbs']() for f in chosen if 'cbs' in f] + [self.batches, FloatLoss()]
         self.learn = Learner(dls, model, loss_func=loss, opt_func=opt_func, wd=.01, cbs=cbs, path=path,
-                             splitter=lambda m: two_groups(getattr(m, '_orig_mod', m)))
+                             splitter=groups)
         self.ref = Reference(deepcopy(self.start), opt=opt, **{k: v for f in chosen for k, v in f.get('ref', {}).items()})
         if opt == 'torch': self.ref.torch_opt = torch.optim.AdamW(self.ref.model.parameters(), weight_decay=.01)
 
@@ -118,8 +134,10 @@ class Both:
         with quiet(learn):
             if self.staged: learn.freeze()
             for i in range(2):
-                torch.manual_seed(i); np.random.seed(i)
+                torch.manual_seed(i)
+                np.random.seed(i)
                 if i and self.staged: learn.unfreeze()
+                self.trained.append([p.requires_grad for p in learn.model.parameters()])
                 if self.kind == 'one_cycle': learn.fit_one_cycle(2, LR)
                 elif self.kind == 'flat_cos': learn.fit_flat_cos(2, LR)
                 else: learn.fit(2, LR)
@@ -132,8 +150,9 @@ class Both:
         ref, schedule = self.ref, dict(fit=lambda t: dict(lr=LR), one_cycle=one_cycle(LR), flat_cos=flat_cos(LR))[self.kind]
         for i, epochs in enumerate(self.batches.fits):
             torch.manual_seed(i)
+            if 'lr_find in between' in self.names: ref.model.zero_grad(set_to_none=False)     # as fastai leaves them
             if self.staged:
-                for p in ref.model[0][0].parameters(): p.requires_grad_(i == 1)
+                for p, trained in zip(ref.model.parameters(), self.trained[i], strict=True): p.requires_grad_(trained)
                 ref.state.clear()
                 if ref.torch_opt is not None: ref.torch_opt.state.clear()
             ref.fit(epochs, schedule)
@@ -164,6 +183,16 @@ def outcome(names, path):
     assert distance < both.tol, f'{names}: off by {distance:.2g} of the way that training has gone'
 
 
+# of pairs: the words with which they are refused
+REFUSED = {('EMA', 'SWA'): 'EMA: SWA is attached too, and only one average can be in the model.'}
+# of pairs that work: what to know
+NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new draws; weights agree to rounding",
+         ('SAM', 'WeightedSampling'): '', ('SkipNonFinite', 'MixUp'): 'what MixUp drew for a batch that is left out stays drawn',
+         ('SWA', 'SkipNonFinite'): 'a batch with a NaN is left out of the BatchNorm statistics, too',
+         ('Rollback', 'fp16, overflows'): 'steps that overflow are no sign of divergence'}
+NOTES = {k: v for k, v in NOTES.items() if v}
+
+
 @pytest.mark.parametrize('name', FEATURES)
 def test_alone(name, tmp_path): assert outcome([name], tmp_path) is None
 
@@ -171,4 +200,52 @@ def test_alone(name, tmp_path): assert outcome([name], tmp_path) is None
 @pytest.mark.parametrize('pair', PAIRS, ids=' + '.join)
 def test_pair(pair, tmp_path):
     refused = outcome(pair, tmp_path)
-    if refused: assert frozenset(pair) == frozenset(('EMA', 'SWA')), f'{pair} is refused: {refused}'
+    if pair in REFUSED: assert refused and REFUSED[pair] in refused, f'{pair}: {refused}'
+    else: assert refused is None, f'{pair} is refused: {refused}'
+
+
+def allowed(names): return not any(set(o) <= set(names) for o in (*EXCLUDES, *REFUSED))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.sets(st.sampled_from(list(FEATURES)), min_size=3, max_size=6).filter(allowed))
+def test_several(names):
+    "More than two; of one that fails the smallest that does is printed, to be run in this folder"
+    names = sorted(names, key=list(FEATURES).index)
+    note(f'python -c "from test_composition import *; print(Both({names}, Path(tempfile.mkdtemp())).distance())"')
+    with tempfile.TemporaryDirectory() as path: assert outcome(names, Path(path)) is None
+
+
+def test_overflows_are_tested(tmp_path):
+    both = Both(['fp16, overflows'], tmp_path)
+    skipped = []
+    class Cancelled(Callback):
+        def after_cancel_step(self): skipped.append(self.iter)
+    both.learn.add_cb(Cancelled())
+    both.train()
+    assert 2 <= len(skipped) <= 16, skipped
+
+
+def page():
+    "The table, in Markdown"
+    def cell(row, column):
+        pair = tuple(sorted((row, column), key=list(FEATURES).index))
+        if row == column: return ''
+        if frozenset(pair) in EXCLUDES: return 'one or the other'
+        if pair in REFUSED: return '**refused**'
+        return f'works [{1 + list(NOTES).index(pair)}]' if pair in NOTES else 'works'
+    lines = ['# What works together', '',
+             'Written by `tests/test_composition.py`, which trains every pair with a Learner and with a plain PyTorch loop '
+             '(`tests/reference.py`) and compares all weights and buffers. *Works*: they agree to rounding in float64, '
+             'or to the precision that is part of the pair.', '',
+             '| | ' + ' | '.join(f'`{o}`' for o in CALLBACKS) + ' |', '|' + '---|'*(1 + len(CALLBACKS))]
+    lines += [f"| {f'`{row}`' if row in CALLBACKS else row} | " + ' | '.join(cell(row, o) for o in CALLBACKS) + ' |' for row in FEATURES]
+    lines += ['', *[f'{i}. `{a}` and {b}: {text}' for i, ((a, b), text) in enumerate(NOTES.items(), 1)], '',
+              *[f'`{a}` and `{b}` are refused: "{text}..."' for (a, b), text in REFUSED.items()], '']
+    return '\n'.join(lines)
+
+
+def test_page(): assert PAGE.read_text() == page(), 'write it anew: python tests/test_composition.py'
+
+
+if __name__ == '__main__': PAGE.write_text(page())
