@@ -19,11 +19,14 @@ $(INSTALLED): pyproject.toml settings.ini setup.py
 demo: $(INSTALLED)
 	$(BIN)/python -W ignore::FutureWarning benchmarks/demo.py
 
+# Two processes of one thread each, the width of the machines that CI has
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -43,6 +43,7 @@ class Reference:
         for epoch, (state, batches) in enumerate(epochs):
             done = 0
             self.model.train()
+            if hasattr(self.model, 'reset'): self.model.reset()             # its states
             torch.set_rng_state(state)
             for x, y in batches:
                 buffers, grads = copies(self.model.buffers()), copies(p.grad for p in self.model.parameters())
@@ -60,19 +61,20 @@ class Reference:
 
     def prepare(self, x, y):
         "MixUp (Zhang et al. 2018), each sample with its own lambda; the hardest samples (Jiang et al. 2019)"
-        n, y1, lam = len(x), None, None
+        n, y1, lam = len(y), None, None
         if self.mixup:
             lam = torch.distributions.Beta(torch.tensor(self.mixup), torch.tensor(self.mixup)).sample((n,))
             lam, other = torch.max(lam, 1 - lam), torch.randperm(n)
-            x, y1 = torch.lerp(x[other], x, lam.view(-1, *[1]*(x.ndim - 1))), y[other]
+            x, y1 = tuple(torch.lerp(o[other], o, lam.view(-1, *[1]*(o.ndim - 1))) for o in x), y[other]
         batch = dict(x=x, y=y, y1=y1, lam=lam, n=n, idx=None, rng=torch.get_rng_state())
         if self.keep < 1 and not self.mask:
             buffers = copies(self.model.buffers())
-            for m in self.model.modules(): m.training = not isinstance(m, nn.Dropout)      # the batch's statistics, no dropout
+            for m in self.model.modules(): m.training = isinstance(m, BN)   # the batch's statistics, no dropout
             with torch.no_grad(): idx = self.hardest(self.losses(batch, self.forward(batch)))
             self.model.train()
             put_back(self.model.buffers(), buffers)
-            for k in ('x', 'y', 'y1', 'lam'): batch[k] = None if batch[k] is None else batch[k][idx]
+            batch['x'] = tuple(o[idx] for o in x)
+            for k in ('y', 'y1', 'lam'): batch[k] = None if batch[k] is None else batch[k][idx]
         return batch
 
     def hardest(self, losses):
@@ -83,7 +85,8 @@ class Reference:
     def autocast(self): return torch.autocast('cpu', self.amp or torch.bfloat16, enabled=self.amp is not None)
 
     def forward(self, batch):
-        with self.autocast(): return self.model(batch['x'])
+        with self.autocast(): out = self.model(*batch['x'])
+        return out[0] if isinstance(out, tuple) else out                    # a recurrent model gives its states too
 
     def losses(self, batch, out):
         with self.autocast():
@@ -168,5 +171,5 @@ class Reference:
             m.momentum = None
         self.model.train()
         with torch.no_grad():
-            for x in [x for x, _ in epochs[0][1] if x.isfinite().all()] if self.swa else (): self.forward(dict(x=x))
+            for x in [x for x, _ in epochs[0][1] if all(o.isfinite().all() for o in x)] if self.swa else (): self.forward(dict(x=x))
         for m in bns: m.momentum = .1

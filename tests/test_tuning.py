@@ -116,6 +116,7 @@ def results(tune, tmp_path, scheduler, space, n, epochs):
     return found
 
 
+@pytest.mark.xdist_group('ray')
 def test_ray_asha(ray_tune, tmp_path):
     from ray.tune.schedulers import ASHAScheduler
     scheduler = ASHAScheduler(time_attr='epoch', max_t=4, grace_period=1, reduction_factor=3)
@@ -128,6 +129,7 @@ def test_ray_asha(ray_tune, tmp_path):
     assert again == best.metrics['accuracy']                                  # a trial is the same, whoever runs it
 
 
+@pytest.mark.xdist_group('ray')
 def test_ray_population(ray_tune, tmp_path):
     "A rate with which nothing is learned: its trial goes on from the other one's weights, with another rate"
     from ray.tune.schedulers import PopulationBasedTraining
