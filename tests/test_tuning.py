@@ -32,7 +32,7 @@ def trials(storage):
 
 def wait_for(n, storage):
     "Until `n` trials have begun"
-    until = time.time() + 60
+    until = time.time() + 120
     while len(trials(storage)) < n:
         assert time.time() < until
         time.sleep(.02)
