@@ -54,7 +54,7 @@ class Batches(Callback):
 # name: what the Learner gets ('cbs', 'opt_func', ...), and what the reference does
 FEATURES = {
     'SAM': dict(cbs=lambda: SAM(.05), ref=dict(sam=.05)),
-    'EMA': dict(cbs=lambda: EMA(.8, warmup=False), ref=dict(ema=.8)),
+    'EMA': dict(cbs=lambda: EMA(.95, warmup=False), ref=dict(ema=.95)),
     'SWA': dict(cbs=lambda: SWA(start=.5, every=2), ref=dict(swa=2)),
     'BatchLossFilter': dict(cbs=lambda: BatchLossFilter(.5), ref=dict(keep=.5)),
     "BatchLossFilter(mode='mask')": dict(cbs=lambda: BatchLossFilter(.5, mode='mask'), ref=dict(keep=.5, mask=True)),
