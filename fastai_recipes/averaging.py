@@ -257,13 +257,13 @@ def reestimate_bn_(
     skip = {id(m) for m in frozen}
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None and id(m) not in skip]
     modes, momenta, n = [(m, m.training) for m in model.modules()], [m.momentum for m in layers], 0
+    stats = [b for m in layers for b in m._buffers.values() if b is not None]
     model.train()
     for m in frozen: m.eval()
     try:
         for xb in batches:
             if n == 0:
                 for m in layers: m.reset_running_stats(); m.momentum = None   # None: the mean of all batches
-            stats = [b for m in layers for b in m._buffers.values() if b is not None]
             before = [b.clone() for b in stats]
             with (autocast or torch.enable_grad)(): model(*xb)
             ok = all_finite(stats)

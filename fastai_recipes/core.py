@@ -22,7 +22,7 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
            'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'metric_names', 'check_metric',
            'recorded', 'validated', 'lower_is_better', 'Diverged', 'TrainedState', 'Snapshot', 'no_trace',
-           'LearnerFactory', 'copied_learner']
+           'LearnerFactory', 'copied_model', 'copied_learner']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, io, math, numbers, random, sys, weakref
@@ -892,6 +892,17 @@ def _own_state(cb, learn):
         except Exception: pass
     return state
 
+def _of_graphs(model):
+    "For `deepcopy`, which refuses them: copies of tensors that are results of a graph, as the weights of `AWD_LSTM` are"
+    tensors = _tensors([v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor | list | dict)])
+    return {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
+
+def copied_model(
+    model:nn.Module, # Any
+) -> nn.Module: # Its own
+    "A deep copy, also of models whose weights are results of a graph (`AWD_LSTM`)"
+    return deepcopy(model, _of_graphs(model))
+
 def copied_learner(
     learn:Learner, # Not in a fit
     without:tuple=(), # Classes of callbacks that are left out
@@ -900,10 +911,7 @@ def copied_learner(
     left, memo = [cb for cb in learn.cbs if isinstance(cb, without)], {id(learn.dls): learn.dls}
     memo.update({id(cb): None for cb in left})
     for cb in learn.cbs: memo.update({id(v): None for v in vars(cb).values() if isinstance(v, io.IOBase)})
-    for m in learn.model.modules():
-        for t in _tensors([v for v in vars(m).values() if isinstance(v, Tensor | list | dict)]):
-            if not t.is_leaf: memo[id(t)] = t.detach().clone()
-    copy = deepcopy(learn, memo)
+    copy = deepcopy(learn, memo | _of_graphs(learn.model))
     copy.cbs = copy.cbs.filter(lambda cb: cb is not None)
     for cb in left: vars(copy).pop(cb.name, None)
     return copy

@@ -28,7 +28,6 @@ __all__ = ['Comparison', 'BestEpoch', 'paired', 'Runs', 'compare', 'plot_runs', 
 import math, numbers, re, tempfile
 from collections import namedtuple
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,8 @@ from fastprogress.fastprogress import progress_bar
 from torch import Tensor, nn
 
 from .averaging import reestimate_bn_
-from .core import (LearnerFactory, check_choice, check_metric, check_range, copied_learner, is_search, is_validation, lower_is_better, metric_names,
+from .checkpoint import read_checkpoint, write_checkpoint
+from .core import (LearnerFactory, check_choice, check_metric, check_range, copied_learner, copied_model, is_search, is_validation, lower_is_better, metric_names,
                                  model_device, named_tensors, recorded, untouched_rng, unwrapped, validated)
 from .schedules import fit_cos_restarts  # noqa: F401  gives Learner this method
 from .splits import kfold_splits
@@ -70,6 +70,8 @@ def paired(
     p = 2*stats.t.sf(abs(mean)/se, n - 1) if se else float(mean == 0)
     return Comparison(float(mean), float(se), (float(mean - half), float(mean + half)), float(p), n, int((d > 0).sum()))
 
+def _summary(values): return pd.DataFrame(dict(mean=values.mean(), std=values.std(), se=values.sem(), n=values.count()))
+
 class Runs:
     "Trainings that differ in the seed"
     def __init__(self,
@@ -80,11 +82,14 @@ class Runs:
     @property
     def summary(self) -> pd.DataFrame: # One row for each metric: mean, std, se, n
         "Mean, standard deviation of a run, and standard error of the mean"
-        values = self.frame.drop(columns='seed')
-        return pd.DataFrame(dict(mean=values.mean(), std=values.std(), se=values.sem(), n=values.count()))
+        return _summary(self.frame.drop(columns='seed'))
 
     def _repr_html_(self): return self.summary.to_html()
     def __repr__(self): return repr(self.summary)
+
+def _check_column(who, metric, runs):
+    for r in runs:
+        if metric not in r.frame.columns[1:]: raise ValueError(f"{who}: `metric` is {metric!r}; the runs have {', '.join(map(repr, r.frame.columns[1:]))}")
 
 def compare(
     a:Runs, # E.g. without a trick
@@ -93,8 +98,7 @@ def compare(
     level:float=.95, # Of the interval, in (0, 1)
 ) -> Comparison: # Of `b - a`
     "Two set-ups over the same seeds"
-    for runs in (a, b):
-        if metric not in runs.frame.columns[1:]: raise ValueError(f"compare: `metric` is {metric!r}; the runs have {', '.join(map(repr, runs.frame.columns[1:]))}")
+    _check_column('compare', metric, (a, b))
     both = a.frame.merge(b.frame, on='seed', validate='one_to_one')
     if len(both) != len(a.frame) or len(both) != len(b.frame): raise ValueError(f'compare: the seeds are {a.frame.seed.tolist()} and {b.frame.seed.tolist()}; they must be the same')
     return paired(both[f'{metric}_x'], both[f'{metric}_y'], level)
@@ -106,8 +110,7 @@ def plot_runs(
 ):
     "One dot for each run, lines between those of one seed, mean and standard error beside them"
     import matplotlib.pyplot as plt
-    for r in runs.values():
-        if metric not in r.frame: raise ValueError(f"plot_runs: `metric` is {metric!r}; the runs have {', '.join(map(repr, r.frame.columns[1:]))}")
+    _check_column('plot_runs', metric, runs.values())
     _, ax = plt.subplots(figsize=(1 + 1.5*len(runs), 4))
     values = pd.DataFrame({name: r.frame.set_index('seed')[metric] for name, r in runs.items()})
     ax.plot(range(len(runs)), values.to_numpy().T, 'o-', c='0.6', lw=.7, ms=4)
@@ -317,7 +320,7 @@ class CrossValidation:
     @property
     def summary(self) -> pd.DataFrame: # One row for each metric: mean, std, se, n
         "Over folds. Their training sets overlap, so that the standard error is too small"
-        return Runs(self.frame.drop(columns=['n_train', 'n_valid']).rename(columns=dict(fold='seed')), []).summary
+        return _summary(self.frame.drop(columns=['fold', 'n_train', 'n_valid']))
 
     def ensemble(self,
         how:str='mean', # As for `combine`
@@ -401,7 +404,7 @@ def _fold(factory, i, items, train, valid, how, path, resume, seed):
     "The model of one fold, its predictions and what was recorded"
     files, of = path and (path/f'fold{i}.pkl', path/f'fold{i}.pth'), dict(valid=valid, epochs=how[0], lr=str(how[1]), seed=seed)
     if resume and all(o.exists() for o in files):
-        done = torch.load(files[1], weights_only=True)
+        done = read_checkpoint(files[1])
         if done['of'] != of: raise ValueError(f"cross_validate: {files[1]} is of other items, epochs, rate or seed; give another `path`, or `resume=False` to begin anew")
         return files[0], done
     learn = factory.make(train, valid, seed=seed)
@@ -417,8 +420,7 @@ def _fold(factory, i, items, train, valid, how, path, resume, seed):
     done = dict(preds=preds, targs=targs, values=values, vocab=_vocab(learn), of=of)
     if not path: return learn, done
     _export(learn, files[0])
-    torch.save(done, files[1].with_suffix('.new'))
-    files[1].with_suffix('.new').replace(files[1])             # complete whenever it is there
+    write_checkpoint(done, files[1])
     return files[0], done
 
 def _export(learn, file):
@@ -569,8 +571,8 @@ def distillation_loss(
     weights:Sequence|None=None, # One for each teacher; equal ones if None
 ) -> Tensor: # A scalar; to be added to the loss of the targets
     "How far the student is from what the teachers think in the mean"
-    w = torch.as_tensor([1.]*len(teachers) if weights is None else weights, dtype=torch.float64)
-    def mean(ts): return sum(o*t for o, t in zip((w/w.sum()).tolist(), ts, strict=True))
+    w = _weights('distillation_loss', weights, len(teachers)).tolist()
+    def mean(ts): return sum(o*t for o, t in zip(w, ts, strict=True))
     if kind == 'numbers': return F.mse_loss(pred, mean(teachers))
     if kind == 'sigmoid':
         soft = mean([(t/T).sigmoid() for t in teachers])
@@ -630,12 +632,8 @@ def distill(self:Learner,
     kind = kind or _kind(self.loss_func)
     if kind is None: raise ValueError(f'{who}: `kind` is None, and the loss {self.loss_func!r} does not tell; give one of {", ".join(map(repr, _KINDS))}')
     found = _teachers(teacher, self)
-    teachers = [_model_copy(unwrapped(m)).requires_grad_(False) for m, _ in found]
+    teachers = [copied_model(unwrapped(m)).requires_grad_(False) for m, _ in found]
     with self.added_cbs(_Distillation(teachers, [w for _, w in found], alpha, T, kind)): fit(self) if fit else self.fit_one_cycle(epochs, lr_max=lr)
-
-def _model_copy(model):
-    "Also of models whose weights are results of a graph (`AWD_LSTM`)"
-    return deepcopy(model, {id(t): t.detach().clone() for m in model.modules() for v in vars(m).values() for t in (v if isinstance(v, list) else [v]) if isinstance(t, Tensor) and not t.is_leaf})
 
 def _teachers(teacher, student, weight=1.):
     "The models of whatever may be a teacher, with their weights"
@@ -644,8 +642,8 @@ def _teachers(teacher, student, weight=1.):
     if isinstance(teacher, str | Path): teacher = load_learner(teacher)
     if isinstance(teacher, Ensemble):
         if teacher.how != 'mean': raise ValueError(f'distill: the ensemble combines by {teacher.how!r}; a student learns from the mean. Give `Ensemble(members)`.')
-        weights = np.ones(len(teacher)) if teacher.weights is None else np.asarray(teacher.weights, dtype=float)
-        return [o for t, w in zip(teacher.members, weights/weights.sum(), strict=True) for o in _teachers(t, student, weight*w)]
+        weights = _weights('distill', teacher.weights, len(teacher)).tolist()
+        return [o for t, w in zip(teacher.members, weights, strict=True) for o in _teachers(t, student, weight*w)]
     if not isinstance(teacher, Learner): raise TypeError(f'distill: the teacher is {teacher!r}; it must be a Learner, an Ensemble, a model, a file of `learn.export`, or a list of them')
     theirs, ours = _vocab(teacher), _vocab(student)
     if theirs and ours and theirs != ours: raise ValueError(f'distill: the classes of the teacher are {theirs}, those of the student {ours}; they must be the same, in the same order')

@@ -96,6 +96,8 @@ def _ranges(space):
     if not isinstance(space, dict) or not space: raise ValueError(f'space: {space!r}; it must be a dict from names to ranges, e.g. search_space("lr", "wd")')
     return {name: _range(name, spec) for name, spec in space.items()}
 
+def _steps(low, high, step): return [low + i*step for i in range(int((high - low)/step + 1e-9) + 1)]
+
 def _middle(kind, *args):
     "A typical value of a range"
     if kind in ('fixed', 'choice'): return args[0] if kind == 'fixed' else args[0][0]
@@ -368,6 +370,8 @@ def _again(study, trial):
     if params: study.enqueue_trial(params, user_attrs=dict(planned, again=trial.number))
 
 # %% ../nbs/30_tuning.ipynb #study
+def _count(study, *states): return sum(t.state.name in states for t in study.get_trials(deepcopy=False))
+
 class Study:
     "The outcome of `tune`: its trials, and what is best"
     def __init__(self,
@@ -399,7 +403,7 @@ class Study:
 
     @property
     def _best(self):
-        if any(t.state.name == 'COMPLETE' for t in self.study.get_trials(deepcopy=False)): return self.study.best_trial
+        if _count(self.study, 'COMPLETE'): return self.study.best_trial
         raise RuntimeError(f"no trial was completed: {self.frame['ended'].value_counts().to_dict() or 'none was begun'}")
 
     @property
@@ -429,7 +433,7 @@ class Study:
         for k, (kind, *args) in self._found.items():
             if kind in ('fixed', 'choice'): continue
             low, high, step = args
-            if step: high = low + int((high - low)/step + 1e-9)*step
+            if step: high = _steps(low, high, step)[-1]
             low, high, value = (math.log(o) if 'log' in kind else o for o in (low, high, self._best.params[k]))
             if min(value - low, high - value) <= share*(high - low): found.append(k)
         return found
@@ -487,7 +491,7 @@ def _planned(start, ranges, grid):
     def values(name, d):
         if hasattr(d, 'choices'): return d.choices
         if d.step is None or d.log: raise ValueError(f"tune: sampler='grid' cannot try each value of {name!r} ({d}); give a list of values, or a step: ('uniform', low, high, step)")
-        return [type(d.low)(d.low + i*d.step) for i in range(int((d.high - d.low)/d.step + 1e-9) + 1)]
+        return _steps(d.low, d.high, d.step)
     cells = [dict(zip(ranges, cell, strict=True)) for cell in itertools.product(*(values(*o) for o in ranges.items()))]
     random.Random(0).shuffle(cells)          # so that a part of them says something of the whole
     return start + [o for o in cells if o not in start]
@@ -544,13 +548,14 @@ def tune(
         ranges = {k: _distribution(*r) for k, r in found.items() if r[0] != 'fixed'}
         if not ranges: raise ValueError(f'tune: all of {space} is fixed; there is nothing to search')
         planned, pruner = _planned(start, ranges, sampler == 'grid'), _pruner(pruner, 'auto' if fit else epochs)
-        if n_trials is None or sampler == 'grid': n_trials = min(n_trials or math.inf, len(planned)) if sampler == 'grid' else 20
+        if sampler == 'grid': n_trials = min(n_trials or len(planned), len(planned))
+        elif n_trials is None: n_trials = 20
         study = optuna.create_study(storage=_storage(storage), study_name=name or getattr(make_learner, '__name__', 'study'), load_if_exists=True, pruner=pruner,
                                     direction='minimize' if objective.mode == 'min' else 'maximize')
         _check_study(study, objective, found)
         study.sampler = _samplers(sampler, ranges, explore, _search_seed(study, seed))
         result = Study(study, objective, space)
-        n_done = sum(t.state.name in ('COMPLETE', 'PRUNED') for t in study.get_trials(deepcopy=False))
+        n_done = _count(study, 'COMPLETE', 'PRUNED')
         if n_done: print(f"tune: the study {study.study_name!r} has {n_done} of {n_trials} trials already{'' if n_done < n_trials else '; nothing is left to do'}. For a new search give another `name`.")
         if n_done < n_trials:
             with objective.factory.series(): objective.learner(_Config({k: _middle(*r) for k, r in found.items()}))       # its errors come before the first trial
@@ -560,7 +565,7 @@ def tune(
                 if mark not in there: study.enqueue_trial(config, user_attrs=dict(planned=mark))
             with objective.factory.series():
                 for _ in (bar := progress_bar(_results(study, _runner(study, objective, found, ranges, n_trials), n_trials), total=n_trials, leave=False)):
-                    if any(t.state.name == 'COMPLETE' for t in study.get_trials(deepcopy=False)): bar.comment = f'best {metric}: {study.best_value:.4g}'
+                    if _count(study, 'COMPLETE'): bar.comment = f'best {metric}: {study.best_value:.4g}'
     border = result.at_border() if (result.frame['ended'] == 'completed').any() else []
     if border: warnings.warn(f"tune: the best value of {', '.join(f'{k} ({result.best_config[k]:.3g})' for k in border)} lies at the border of its range; a wider range may hold a better one", stacklevel=2)
     return result
@@ -607,7 +612,7 @@ def ray_space(
     for name, (kind, *args) in _ranges(space).items():
         if kind in ('fixed', 'choice'): found[name] = args[0] if kind == 'fixed' else ray.choice(args[0]); continue
         low, high, step = args
-        if step: found[name] = ray.choice([low + i*step for i in range(int((high - low)/step + 1e-9) + 1)]); continue
+        if step: found[name] = ray.choice(_steps(low, high, step)); continue
         if 'int' in kind: high += 1                           # Ray leaves the upper end out
         found[name] = dict(log=ray.loguniform, uniform=ray.uniform, int=ray.randint, logint=ray.lograndint)[kind](low, high)
     return found
