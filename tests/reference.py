@@ -2,44 +2,31 @@
 import math
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 BN = nn.modules.batchnorm._BatchNorm
 
 
-def cos(a, b, t): return a + (1 - math.cos(math.pi*t))*(b - a)/2
-
-
-def one_cycle(lr):
-    def hypers(t):
-        if t < .25: return dict(lr=cos(lr/25, lr, t/.25), mom=cos(.95, .85, t/.25))
-        return dict(lr=cos(lr, lr/1e5, (t - .25)/.75), mom=cos(.85, .95, (t - .25)/.75))
-    return hypers
-
-
-def flat_cos(lr): return lambda t: dict(lr=lr if t < .75 else cos(lr, lr/1e5, (t - .75)/.25))
-
-
 def copies(tensors): return [None if t is None else t.detach().clone() for t in tensors]
-
 
 def put_back(tensors, values):
     for t, value in zip(tensors, values, strict=True): t.data.copy_(value)
 
 
 class Reference:
-    "Trains `model`; every option is one trick. Its state goes on from one `fit` to the next"
-    def __init__(self, model, opt='sgd', wd=.01, torch_opt=None, n_acc=0, clip=None, mixup=0., sam=0., ema=0., swa=0, keep=1.,
-                 mask=False, skip=False, amp=None, scale=1.):
-        self.model, self.opt, self.wd, self.n_acc, self.clip, self.mixup = model, opt, wd, n_acc, clip, mixup
-        self.sam, self.ema, self.swa, self.keep, self.mask, self.skip = sam, ema, swa, keep, mask, skip
-        self.amp, self.first_scale = amp, scale
-        self.torch_opt, self.state, self.average, self.n_taken = torch_opt, {}, None, 0
+    "Trains `model` with `opt`, one of PyTorch's; every other option is one trick. Several processes each have their own batches"
+    def __init__(self, model, opt, n_acc=0, clip=None, mixup=0., sam=0., awp=0., ema=0., swa=0, keep=1., mask=False, skip=False,
+                 amp=None, scale=1.):
+        self.model, self.opt, self.n_acc, self.clip, self.mixup, self.sam, self.awp = model, opt, n_acc, clip, mixup, sam, awp
+        self.ema, self.swa, self.keep, self.mask, self.skip, self.amp, self.first_scale = ema, swa, keep, mask, skip, amp, scale
+        self.average, self.n_taken = None, 0
 
     def fit(self, epochs, schedule):
-        "`epochs`: for each its random state and batches; `schedule`: from the part of the training that is done to `lr` (and `mom`)"
+        "`epochs`: for each its random state and batches; `schedule`: from the part of the training that is done and a group to its options"
         self.micro, self.since, self.scale = [], 0, self.first_scale
+        self.ranks = dist.get_world_size() if dist.is_initialized() else 1
         for epoch, (state, batches) in enumerate(epochs):
             done = 0
             self.model.train()
@@ -70,87 +57,77 @@ class Reference:
         if self.keep < 1 and not self.mask:
             buffers = copies(self.model.buffers())
             for m in self.model.modules(): m.training = isinstance(m, BN)   # the batch's statistics, no dropout
-            with torch.no_grad(): idx = self.hardest(self.losses(batch, self.forward(batch)))
+            with torch.no_grad(): idx = self.hardest(self.losses(batch))
             self.model.train()
             put_back(self.model.buffers(), buffers)
             batch['x'] = tuple(o[idx] for o in x)
-            for k in ('y', 'y1', 'lam'): batch[k] = None if batch[k] is None else batch[k][idx]
+            batch |= {k: batch[k][idx] for k in ('y', 'y1', 'lam') if batch[k] is not None}
         return batch
 
     def hardest(self, losses):
         "Never those whose loss is no number"
-        losses = losses.where(losses.isfinite(), -math.inf)
+        losses = losses.where(losses.isfinite(), -torch.inf)
         return losses.argsort(descending=True, stable=True)[:math.ceil(self.keep*len(losses) - 1e-9)].sort().values
 
-    def autocast(self): return torch.autocast('cpu', self.amp or torch.bfloat16, enabled=self.amp is not None)
-
-    def forward(self, batch):
-        with self.autocast(): out = self.model(*batch['x'])
-        return out[0] if isinstance(out, tuple) else out                    # a recurrent model gives its states too
-
-    def losses(self, batch, out):
+    def losses(self, batch):
+        "Of each sample. Processes have the first one's buffers, as under `DistributedDataParallel`"
+        for b in self.model.buffers() if self.ranks > 1 else (): dist.broadcast(b, 0)
         with self.autocast():
+            out = self.model(*batch['x'])
+            if isinstance(out, tuple): out = out[0]                         # a recurrent model gives its states too
             loss = F.cross_entropy(out, batch['y'], reduction='none')
             return loss if batch['y1'] is None else torch.lerp(F.cross_entropy(out, batch['y1'], reduction='none'), loss, batch['lam'])
 
     def backward(self, batch):
-        losses = self.losses(batch, self.forward(batch))
+        losses = self.losses(batch)
         if self.mask and self.keep < 1:
             if batch['idx'] is None: batch['idx'] = self.hardest(losses.detach())
             losses = losses[batch['idx']]
         (self.scale*losses.mean()*(batch['n']/self.n_acc if self.n_acc else 1.)).backward()
         return losses.mean().detach()
 
+    def autocast(self): return torch.autocast('cpu', self.amp or torch.bfloat16, enabled=self.amp is not None)
     def grads(self): return [p.grad for p in self.model.parameters() if p.grad is not None]
+    def mean(self, t): return t if self.ranks == 1 else (dist.all_reduce(t), t.div_(self.ranks))[1]    # over processes, in place
 
-    def finite(self, loss): return loss.isfinite() and (self.scale > 1 or all(g.isfinite().all() for g in self.grads()))   # or an overflow
+    def finite(self, loss):
+        "In all processes? Under loss scaling gradients may overflow"
+        bad = (~loss.isfinite()).double() if self.scale > 1 else sum((~g.isfinite()).sum() for g in [loss, *self.grads()]).double()
+        return not self.mean(bad)
 
     def unscaled(self):
         "Loss scaling (Micikevicius et al. 2018): False after an overflow"
-        for g in self.grads(): g /= self.scale
+        for g in self.grads(): self.mean(g).div_(self.scale)
         return all(g.isfinite().all() for g in self.grads())
 
     def step(self, schedule, t):
-        ok = self.unscaled()
-        if ok and self.sam: ok = self.climb_and_return()
-        if ok:
+        if self.unscaled() and (not (self.sam or self.awp) or self.climb_and_return()):
             if self.clip: nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-            self.update(**schedule(t))
+            for group in self.opt.param_groups: group |= schedule(t, group)
+            self.opt.step()
             self.averages(t)
         else: self.scale /= 2
-        self.model.zero_grad(set_to_none=False)
+        self.opt.zero_grad()
         self.micro = []
 
     def climb_and_return(self):
-        "SAM (Foret et al. 2021): the gradient at w + rho*g/|g|, with the same samples, masks and BatchNorm statistics"
-        params, now = self.trained(), torch.get_rng_state()
-        weights, buffers, norm = copies(params), copies(self.model.buffers()), torch.stack([p.grad.norm() for p in params]).norm()
-        for p in params:
-            p.data.add_(p.grad*(self.sam/(norm + 1e-12)))
+        "SAM (Foret et al. 2021), AWP (Wu et al. 2020): the gradient at higher weights, of the same samples and masks"
+        named = {n: p for n, p in self.model.named_parameters() if p.grad is not None and p.requires_grad}
+        params, buffers, first = copies(named.values()), copies(self.model.buffers()), copies(p.grad for p in named.values())
+        norm = torch.stack([g.norm() for g in first]).norm()
+        for n, p in named.items():
+            if self.sam: p.data.add_(p.grad*(self.sam/(norm + 1e-12)))
+            elif 'weight' in n: p.data.add_((self.awp*p.grad*(p.norm() + 1e-6)/(p.grad.norm() + 1e-6)).clamp(-.01*p.abs(), .01*p.abs()))
             p.grad.zero_()
-        for batch in self.micro:
-            torch.set_rng_state(batch['rng'])
-            self.backward(batch)
-        torch.set_rng_state(now)
-        put_back(params, weights)
+        with torch.random.fork_rng([]):
+            for batch in self.micro:
+                torch.set_rng_state(batch['rng'])
+                self.backward(batch)
+        put_back(named.values(), params)
         put_back(self.model.buffers(), buffers)
-        return self.unscaled()
-
-    def update(self, lr, mom=None):
-        if self.torch_opt is not None:
-            for group in self.torch_opt.param_groups: group.update(lr=lr, betas=(mom or group['betas'][0], group['betas'][1]))
-            return self.torch_opt.step()
-        norms = BN, nn.LayerNorm
-        no_decay = {id(p) for m in self.model.modules() for k, p in m._parameters.items() if isinstance(m, norms) or k == 'bias'}
-        for p in self.trained():
-            s, g, m = self.state.setdefault(p, dict(avg=torch.zeros_like(p), sqr=torch.zeros_like(p), n=0)), p.grad, mom or .9
-            if id(p) not in no_decay: p.data.mul_(1 - lr*self.wd)
-            if self.opt == 'sgd': p.data.add_(s['avg'].mul_(m).add_(g), alpha=-lr); continue
-            s['n'] += 1                                                     # Adam (Kingma and Ba 2015)
-            s['avg'].mul_(m).add_(g, alpha=1 - m); s['sqr'].mul_(.99).addcmul_(g, g, value=.01)
-            p.data.addcdiv_(s['avg'], (s['sqr']/(1 - .99**s['n'])).sqrt() + 1e-5, value=-lr/(1 - m**s['n']))
-
-    def trained(self): return [p for p in self.model.parameters() if p.grad is not None and p.requires_grad]
+        ok = self.unscaled()
+        for p, g in zip(named.values(), first, strict=True): p.grad += g if self.awp else 0          # SAM replaces
+        return ok
 
     def averages(self, t):
         "EMA with a constant decay (Tarvainen and Valpola 2017); SWA every so many steps from the middle on (Izmailov et al. 2018)"
@@ -165,11 +142,8 @@ class Reference:
     def show(self, epochs):
         "After a fit the model is the average; SWA's BatchNorm statistics are means over the training batches"
         put_back(self.model.state_dict().values(), self.average)
-        bns = [m for m in self.model.modules() if isinstance(m, BN)]
-        for m in bns if self.swa else ():
-            m.reset_running_stats()
-            m.momentum = None
-        self.model.train()
-        with torch.no_grad():
-            for x in [x for x, _ in epochs[0][1] if all(o.isfinite().all() for o in x)] if self.swa else (): self.forward(dict(x=x))
-        for m in bns: m.momentum = .1
+        bns = [m for m in self.model.train().modules() if isinstance(m, BN) and self.swa]
+        for m in bns: m.reset_running_stats(), setattr(m, 'momentum', None)
+        with torch.no_grad(), self.autocast():
+            for x in [x for x, _ in epochs[0][1] if bns and all(o.isfinite().all() for o in x)]: self.model(*x)
+        for m in bns: self.mean(m.running_mean), self.mean(m.running_var), setattr(m, 'momentum', .1)

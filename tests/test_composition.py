@@ -1,11 +1,16 @@
 """The composition matrix: training with any two of these together gives what a plain PyTorch loop gives (`reference.py`), or is refused.
 
 Each combination is trained twice, by a Learner and by the reference, with the same random numbers. Weights and buffers must agree to
-rounding in float64; where single or half precision is part of it, to that. `python tests/test_composition.py` writes the page
-docs/composition.md, and a test fails if it differs.
+rounding in float64; where single or half precision is part of it, to that. Two processes (`composition_worker.py`) do so too.
+`python tests/test_composition.py` writes the page nbs/composition.md, and a test fails if it differs.
 """
 import itertools
+import json
+import math
+import subprocess
+import sys
 import tempfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -24,27 +29,32 @@ from fastai.optimizer import SGD, Adam, OptimWrapper
 from fastai.tabular.model import TabularModel
 from fastai.text.models.awdlstm import AWD_LSTM, awd_lstm_clas_config
 from fastai.text.models.core import get_text_classifier
-from fastai.torch_core import set_seed
+from fastai.torch_core import rank_distrib, set_seed
 from fastcore.foundation import L
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from reference import Reference, flat_cos, one_cycle
+from reference import BN, Reference
+from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fastai_recipes.all import EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite, WeightedSampling
+from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite, WeightedSampling
 from fastai_recipes.core import named_tensors
 from fastai_recipes.testing import CPUMixedPrecision, FloatLoss, quiet, toy_dls
 
-LR, BS, N = .05, 12, 72
-PAGE = Path(__file__).resolve().parents[1]/'docs'/'composition.md'
+LR, WD, BS, N = .05, .01, 12, 72
+PAGE = Path(__file__).resolve().parents[1]/'nbs'/'composition.md'
+X, Y = (torch.tensor(o[:N]) for o in load_digits(return_X_y=True))
 
 
 class Batches(Callback):
     "What the Learner trains on, before anything is done to it"
     order, run_valid = -100, False
+    def __init__(self): self.fits, self.trained = [], []
     def before_fit(self):
-        if not self.learn.lock.locked() and not hasattr(self.learn, 'lr_finder'): self.fits.append([])
+        if self.learn.lock.locked() or hasattr(self.learn, 'lr_finder'): return
+        self.fits.append([])
+        self.trained.append([p.requires_grad for p in self.learn.model.parameters()])
     def before_batch(self):
         if hasattr(self.learn, 'lr_finder'): return
         if self.iter == 0: self.fits[-1].append((torch.get_rng_state(), []))
@@ -60,8 +70,9 @@ FEATURES = {
     "BatchLossFilter(mode='mask')": dict(cbs=lambda: BatchLossFilter(.5, mode='mask'), ref=dict(keep=.5, mask=True)),
     'SkipNonFinite': dict(cbs=SkipNonFinite, ref=dict(skip=True), poison=True),
     'Rollback': dict(cbs=lambda: Rollback(every=3)),
-    'WeightedSampling': dict(cbs=lambda: WeightedSampling('sqrt')),
+    'WeightedSampling': dict(cbs=lambda: WeightedSampling(torch.where(Y < 5, 4., 1.))),
     'Checkpoint': dict(cbs=lambda: Checkpoint(every=2)),
+    'AWP': dict(cbs=lambda: AWP(.02), ref=dict(awp=.02)),
     'fp16': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**8), ref=dict(amp=torch.float16, scale=2.**8), dtype=torch.float32, tol=.02),
     'fp16, overflows': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**20), ref=dict(amp=torch.float16, scale=2.**20),
                             dtype=torch.float32, tol=.02),
@@ -81,14 +92,16 @@ FEATURES = {
     'torch.compile': dict(compile=True),
     'fit_one_cycle': dict(fit='one_cycle', tol=1e-7),        # fastai's schedules compute in float32
     'fit_flat_cos': dict(fit='flat_cos', tol=1e-7),
+    'fine_tune': dict(fit='fine_tune', tol=1e-7),
     'lr_find in between': dict(between=lambda learn: learn.lr_find(num_it=5, show_plot=False, suggest_funcs=None)),
     'get_preds in between': dict(between=lambda learn: learn.get_preds()),
     'export in between': dict(between=lambda learn: exported(learn)),
     'SaveModelCallback': dict(cbs=lambda: SaveModelCallback(every_epoch=True, with_opt=True)),
     'EarlyStoppingCallback': dict(cbs=lambda: EarlyStoppingCallback(patience=50)),
 }
-CALLBACKS = list(FEATURES)[:9]
-ONE_OF = [('fp16', 'fp16, overflows', 'bf16'), ('Adam', 'torch AdamW'), ('fit_one_cycle', 'fit_flat_cos'),
+CALLBACKS = list(FEATURES)[:10]
+ONE_OF = [('fp16', 'fp16, overflows', 'bf16'), ('Adam', 'torch AdamW'), ('fit_one_cycle', 'fit_flat_cos', 'fine_tune'),
+          ('staged transfer', 'fine_tune'),
           ('no BatchNorm', 'timm transformer', 'tabular model', 'AWD-LSTM classifier'), ('BatchLossFilter', "BatchLossFilter(mode='mask')")]
 CANNOT = [('MixUp', 'tabular model'), ('MixUp', 'AWD-LSTM classifier'),        # fastai's mixes no whole numbers
           ('fp16', 'AWD-LSTM classifier'), ('fp16, overflows', 'AWD-LSTM classifier')]   # on a CPU torch has no LSTM in float16
@@ -118,16 +131,65 @@ def groups(model):
     return [[p for p in model.parameters() if not any(p is o for o in head)], head]
 
 
+def cos(a, b, t): return a + (1 - math.cos(math.pi*t))*(b - a)/2
+
+
+def one_cycle(lr, pct=.25, div=25):
+    "As fastai's: from the part of the training that is done to the learning rate and the momentum"
+    def at(t):
+        if t < pct: return cos(lr/div, lr, t/pct), cos(.95, .85, t/pct)
+        return cos(lr, lr/1e5, (t - pct)/(1 - pct)), cos(.85, .95, (t - pct)/(1 - pct))
+    return at
+
+
+# of each fit that a call makes; rates may be one for each group
+SCHEDULES = dict(fit=[lambda t: (LR, None)], one_cycle=[one_cycle(LR)],
+                 flat_cos=[lambda t: (LR if t < .75 else cos(LR, LR/1e5, (t - .75)/.25), None)],
+                 fine_tune=[one_cycle(np.array([LR/10, LR]), .99), one_cycle(np.array([LR/200, LR/2]), .3, 5)])
+
+
+def options(schedule):
+    "What an optimizer's group gets"
+    def at(t, group):
+        lr, mom = schedule(t)
+        found = dict(lr=float(np.broadcast_to(lr, 2)[group['of']]))
+        if mom is not None: found |= dict(momentum=mom) if 'momentum' in group else dict(betas=(mom, group['betas'][1]))
+        return found
+    return at
+
+
+class DecoupledSGD(torch.optim.SGD):
+    "With the weight decay that fastai's has (Loshchilov and Hutter 2019)"
+    def step(self):
+        for group in self.param_groups:
+            for p in group['params']:
+                if p.grad is not None: p.data.mul_(1 - group['lr']*group['decay'])
+        super().step()
+
+
+def optimizer(kind, model):
+    "PyTorch's, with fastai's defaults: no weight decay for biases and normalisation"
+    spared = {id(p) for m in model.modules() for k, p in m._parameters.items() if isinstance(m, (BN, nn.LayerNorm)) or k == 'bias'}
+    if kind == 'torch': spared = ()
+    parts = [dict(params=[p for p in group if (id(p) in spared) == spare], weight_decay=0. if spare else WD, of=i)
+             for i, group in enumerate(groups(model)) for spare in (False, True)]
+    if kind == 'torch': return torch.optim.AdamW(parts, LR)
+    if kind == 'adam': opt = torch.optim.AdamW(parts, LR, betas=(.9, .99), eps=1e-5)
+    else: opt = DecoupledSGD([o | dict(decay=o['weight_decay'], weight_decay=0) for o in parts], LR, momentum=.9)
+    opt.zero_grad = partial(opt.zero_grad, set_to_none=False)             # and they do step on gradients of zero
+    return opt
+
+
 class Both:
     "A Learner with some features, and the reference with the same"
-    def __init__(self, names, path):
+    def __init__(self, names, path, distributed=False):
         chosen = [FEATURES[n] for n in names]
         def option(k, default=None): return next((f[k] for f in chosen if k in f), default)
         self.names, self.dtype, self.tol = names, option('dtype', torch.float64), max([1e-9, *(f.get('tol', 0) for f in chosen)])
         self.staged, self.kind, self.between = option('staged'), option('fit', 'fit'), [f['between'] for f in chosen if 'between' in f]
+        self.context = partial(Learner.distrib_ctx, sync_bn=False, cpu=True) if distributed else nullcontext
         set_seed(0)
-        x, y = load_digits(return_X_y=True)
-        x, y = torch.tensor(x[:N]).to(self.dtype).view(-1, 1, 8, 8)/8 - 1, torch.tensor(y[:N])
+        x, y = X.to(self.dtype).view(-1, 1, 8, 8)/8 - 1, Y
         if option('poison') and not option('clean'): x[BS + 3, 0, 2, 2] = np.nan
         xs = option('data', lambda x: (x,))(x)
         dls = toy_dls(*xs, y, valid=(*(o[:BS] for o in xs), y[:BS]), bs=BS, n_inp=len(xs))
@@ -135,19 +197,17 @@ class Both:
             set_seed(0)
             return (option('model') or partial(net, option('bn', True)))().to(self.dtype)
         self.start, self.batches, opt, model = make(), Batches(), option('opt', 'sgd'), make()
-        self.batches.fits, self.trained = [], []
         opt_func = dict(sgd=partial(SGD, mom=.9), adam=Adam, torch=partial(OptimWrapper, opt=torch.optim.AdamW))[opt]
         if option('compile'): model = torch.compile(model, backend='eager')
         loss = nn.CrossEntropyLoss()
         loss.y_int = True                                       # what fastai's MixUp asks of a loss of classes
         cbs = [o for f in chosen if 'cbs' in f for o in L(f['cbs']())] + [self.batches, FloatLoss()]
-        self.learn = Learner(dls, model, loss_func=loss, opt_func=opt_func, wd=.01, cbs=cbs, path=path,
-                             splitter=groups)
-        self.ref = Reference(make(), opt=opt, **{k: v for f in chosen for k, v in f.get('ref', {}).items()})
-        if opt == 'torch': self.ref.torch_opt = torch.optim.AdamW(self.ref.model.parameters(), weight_decay=.01)
+        self.learn = Learner(dls, model, loss_func=loss, opt_func=opt_func, wd=WD, cbs=cbs, path=path, splitter=groups)
+        self.share, ref = 4*(Y < 5).sum().item()/(4*(Y < 5) + (Y >= 5)).sum().item(), make()
+        self.ref = Reference(ref, optimizer(opt, ref), **{k: v for f in chosen for k, v in f.get('ref', {}).items()})
 
     def train(self):
-        "Two fits; between them what the features do there"
+        "Two calls of a fit method; between them what the features do there"
         learn = self.learn
         with quiet(learn):
             if self.staged: learn.freeze()
@@ -155,31 +215,31 @@ class Both:
                 torch.manual_seed(i)
                 np.random.seed(i)
                 if i and self.staged: learn.unfreeze()
-                self.trained.append([p.requires_grad for p in learn.model.parameters()])
-                if self.kind == 'one_cycle': learn.fit_one_cycle(2, LR)
-                elif self.kind == 'flat_cos': learn.fit_flat_cos(2, LR)
-                else: learn.fit(2, LR)
+                with self.context(learn):
+                    if self.kind == 'one_cycle': learn.fit_one_cycle(2, LR)
+                    elif self.kind == 'flat_cos': learn.fit_flat_cos(2, LR)
+                    elif self.kind == 'fine_tune': learn.fine_tune(1, LR)
+                    else: learn.fit(2, LR)
                 if not i:
                     for do in self.between: do(learn)
         return named_tensors(learn.model)
 
     def expected(self):
         "The same by the reference, on the batches that the Learner has had"
-        ref, schedule = self.ref, dict(fit=lambda t: dict(lr=LR), one_cycle=one_cycle(LR), flat_cos=flat_cos(LR))[self.kind]
-        for i, epochs in enumerate(self.batches.fits):
-            torch.manual_seed(i)
-            if 'lr_find in between' in self.names: ref.model.zero_grad(set_to_none=False)     # as fastai leaves them
-            if self.staged:
-                for p, trained in zip(ref.model.parameters(), self.trained[i], strict=True): p.requires_grad_(trained)
-                ref.state.clear()
-                if ref.torch_opt is not None: ref.torch_opt.state.clear()
-            ref.fit(epochs, schedule)
+        ref, schedules = self.ref, SCHEDULES[self.kind]*2
+        for i, (epochs, trained, schedule) in enumerate(zip(self.batches.fits, self.batches.trained, schedules, strict=True)):
+            if 'lr_find in between' in self.names and i == len(schedules)//2: ref.opt.zero_grad()     # as it leaves them
+            for p, o in zip(ref.model.parameters(), trained, strict=True): p.requires_grad_(o)
+            if self.staged or self.kind == 'fine_tune': ref.opt.state.clear()
+            ref.fit(epochs, options(schedule))
         return named_tensors(ref.model)
 
     def distance(self):
         "Of the weights and buffers, in units of how far training has moved them"
         ours, theirs, start = self.train(), self.expected(), named_tensors(self.start)
         assert ours.keys() == theirs.keys()
+        if rank_distrib():                                      # a validation brings the first process' buffers here
+            ours, theirs = ({n: t for n, t in o.items() if n in dict(self.start.named_parameters())} for o in (ours, theirs))
         if 'SWA' in self.names and {'WeightedSampling', 'tabular model', 'AWD-LSTM classifier'} & set(self.names):   # see NOTES
             for n in ours:
                 if 'running' in n: theirs[n].copy_(ours[n])
@@ -187,12 +247,15 @@ class Both:
         off = {n: (ours[n].double() - theirs[n].double()).norm() for n in ours}
         assert all(o.isfinite() for o in off.values())
         assert sum(far.values()) > .05                          # something was learned
+        if 'WeightedSampling' in self.names:                    # half of the classes are to have 4 of 5 draws
+            y = torch.cat([y for fit in self.batches.fits for _, batches in fit for _, y in batches])
+            assert binomtest(int((y < 5).sum()), len(y), self.share).pvalue > 1e-3
         return max((off[n]/max(far[n], .01)).item() for n in ours)
 
 
-def outcome(names, path):
+def outcome(names, path, distributed=False):
     "What becomes of features together: None if they agree with the reference, or the words with which they are refused"
-    both = Both(names, path)
+    both = Both(names, path, distributed)
     before = {n: t.clone() for n, t in named_tensors(both.learn.model).items()}
     try: distance = both.distance()
     except ValueError as e:
@@ -202,7 +265,8 @@ def outcome(names, path):
 
 
 # of pairs: the words with which they are refused
-REFUSED = {('EMA', 'SWA'): 'EMA: SWA is attached too, and only one average can be in the model.'}
+REFUSED = {('EMA', 'SWA'): 'EMA: SWA is attached too, and only one average can be in the model.',
+           ('SAM', 'AWP'): 'SAM: AWP is attached too; each wants to be the one that moves the weights for the second pass.'}
 # of pairs that work: what to know
 NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new draws; weights agree to rounding",
          ('SWA', 'tabular model'): "SWA's BatchNorm statistics are measured under dropout; weights agree to rounding",
@@ -221,6 +285,30 @@ def test_pair(pair, tmp_path):
     refused = outcome(pair, tmp_path)
     if pair in REFUSED: assert refused and REFUSED[pair] in refused, f'{pair}: {refused}'
     else: assert refused is None, f'{pair} is refused: {refused}'
+
+
+# in two processes, where fastai's `lr_find` hangs
+TWICE = [[n] for n in FEATURES if n != 'lr_find in between'] + [[*p] for p in PAIRS if set(p) <= set(CALLBACKS)]
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    "What became of `TWICE`, in each process"
+    out = tmp_path_factory.mktemp('ranks')
+    (out/'asked.json').write_text(json.dumps(TWICE))
+    cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+           Path(__file__).with_name('composition_worker.py'), out/'asked.json', out]
+    res = subprocess.run(cmd, capture_output=True, text=True, timeout=600)
+    assert res.returncode == 0, res.stderr[-5000:]
+    return [dict(zip(map(tuple, TWICE), json.loads((out/f'{r}.json').read_text()), strict=True)) for r in range(2)]
+
+
+@pytest.mark.xdist_group('two processes')
+@pytest.mark.parametrize('names', map(tuple, TWICE), ids=' + '.join)
+def test_two_processes(two_processes, names):
+    for found in two_processes:
+        if names in REFUSED: assert REFUSED[names] in found[names]
+        else: assert found[names] is None, found[names]
 
 
 def allowed(names): return not any(set(o) <= set(names) for o in (*EXCLUDES, *REFUSED))
@@ -256,9 +344,10 @@ def page():
     lines = ['# What works together', '',
              'Written by `tests/test_composition.py`, which trains every pair with a Learner and with a plain PyTorch loop '
              '(`tests/reference.py`) and compares all weights and buffers. *Works*: they agree to rounding in float64, '
-             'or to the precision that is part of the pair.', '',
+             'or to the precision that is part of the pair. In two processes each feature alone and each two callbacks are compared.', '',
              '| | ' + ' | '.join(f'`{o}`' for o in CALLBACKS) + ' |', '|' + '---|'*(1 + len(CALLBACKS))]
     lines += [f"| {f'`{row}`' if row in CALLBACKS else row} | " + ' | '.join(cell(row, o) for o in CALLBACKS) + ' |' for row in FEATURES]
+    lines += ['| two processes |' + ' works |'*len(CALLBACKS)]
     lines += ['', *[f'{i}. `{a}` and {b}: {text}' for i, ((a, b), text) in enumerate(NOTES.items(), 1)], '',
               *[f'`{a}` and `{b}` are refused: "{text}..."' for (a, b), text in REFUSED.items()], '']
     return '\n'.join(lines)

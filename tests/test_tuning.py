@@ -86,7 +86,7 @@ def test_four_processes_one_killed(tmp_path, kind):
     for w in workers: w.join(100)
     assert [w.exitcode for w in workers] == [-9, 0, 0, 0]
     check(storage, 16)
-    assert len({t.user_attrs['worker'] for t in trials(storage) if 'worker' in t.user_attrs}) >= 2   # one may die before it has signed its trial
+    assert len({t.user_attrs['worker'] for t in trials(storage) if 'worker' in t.user_attrs}) >= 2   # it may die unsigned
     if kind == 'grpc':
         server.kill()
         server.join()
