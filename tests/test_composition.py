@@ -2,7 +2,7 @@
 
 Each combination is trained twice, by a Learner and by the reference, with the same random numbers. Weights and buffers must agree to
 rounding in float64; where single or half precision is part of it, to that. `python tests/test_composition.py` writes the page
-docs/composition.md, and a test fails if it differs.
+nbs/composition.md, and a test fails if it differs.
 """
 import itertools
 import tempfile
@@ -37,7 +37,7 @@ from fastai_recipes.core import named_tensors
 from fastai_recipes.testing import CPUMixedPrecision, FloatLoss, quiet, toy_dls
 
 LR, BS, N = .05, 12, 72
-PAGE = Path(__file__).resolve().parents[1]/'docs'/'composition.md'
+PAGE = Path(__file__).resolve().parents[1]/'nbs'/'composition.md'
 
 
 class Batches(Callback):
