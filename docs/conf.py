@@ -8,6 +8,7 @@ project = tomllib.loads((Path(__file__).parents[1]/'pyproject.toml').read_text(e
 html_title = f'{project} {fastai_recipes.__version__}'
 extensions = ['myst_nb', 'extension']
 html_theme, html_math_renderer = 'furo', 'mathml'
+html_favicon = '../nbs/images/favicon.svg'
 html_static_path, html_css_files = ['site.css'], ['site.css']
 html_use_index = html_copy_source = html_show_sphinx = html_show_copyright = False
 html_theme_options = dict(footer_icons=[], top_of_page_buttons=[])
