@@ -36,9 +36,9 @@ def front_matter(text):
 
 
 def callouts(text):
-    "Quarto's callouts as admonitions"
+    "Quarto's callouts as admonitions, and what stands in two columns"
     def begin(m): return f':::{{admonition}} {m[2]}\n:class: {m[1]}' if m[2] else f':::{{{m[1]}}}'
-    return CALLOUT.sub(begin, text)
+    return CALLOUT.sub(begin, text).replace('::: {layout-ncol=2}', ':::{container} columns')
 
 
 class Site:
@@ -110,7 +110,9 @@ class Site:
         contents = yaml.safe_load((self.proc/'sidebar.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
         trees = []
         for section in contents[1:]:                                                 # the first is the start page
-            names = [f'/{self.names[p.relative_to(self.proc)]}' for p in sorted(self.proc.glob(section['contents'])) if p.is_file()]
+            patterns = section['contents'] if isinstance(section['contents'], list) else [section['contents']]
+            found = [p.relative_to(self.proc) for o in patterns for p in sorted(self.proc.glob(o))]
+            names = [f'/{self.names[o]}' for o in dict.fromkeys(found) if o in self.names]
             if names: trees.append('\n'.join(['```{toctree}', ':hidden:', f':caption: {section["section"]}', '', *names, '```']))
         return '\n\n'.join(trees)
 

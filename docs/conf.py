@@ -12,7 +12,7 @@ html_favicon = '../nbs/images/favicon.svg'
 html_static_path, html_css_files = ['site.css'], ['site.css']
 html_use_index = html_copy_source = html_show_sphinx = html_show_copyright = False
 html_theme_options = dict(footer_icons=[], top_of_page_buttons=[])
-nb_execution_mode = 'off'
+nb_execution_mode, nb_render_markdown_format = 'off', 'myst'
 nb_code_prompt_show, nb_code_prompt_hide = 'Show the code', 'Hide the code'
 myst_enable_extensions = ['dollarmath', 'colon_fence', 'attrs_inline']
 myst_heading_anchors, myst_heading_slug_func = 4, 'extension.anchor'
