@@ -2,20 +2,20 @@
 
 `fastai_recipes` adds to a standard fastai `Learner` what people otherwise copy from gists: sharpness-aware minimization, averages of the weights, training on the hardest samples, mixed precision that survives a NaN, trainings that survive a kill, and more to come, each as one callback or method. Each is **exact**, equal to its paper and tested against an independent reference, and it keeps being so together with mixed precision, gradient accumulation, MixUp, clipping, frozen layers, several processes, any optimizer and each other. What it costs and what it gains or loses is measured and written down, losses included.
 
-| `learn.add_cb(...)` | what it does | paper |
-|---|---|---|
-| `SAM(rho=0.05)` | sharpness-aware minimization; `adaptive=True` is ASAM, `every=k` saves time | [2010.01412](https://arxiv.org/abs/2010.01412), [2102.11600](https://arxiv.org/abs/2102.11600) |
-| `EMA(decay=0.9998)` | exponential moving average of the weights, for validation, saving and after `fit` | [1703.01780](https://arxiv.org/abs/1703.01780) |
-| `SWA(start=0.75)` | stochastic weight averaging, with BatchNorm statistics that fit and a learning rate of its own | [1803.05407](https://arxiv.org/abs/1803.05407) |
-| `AWP(adv_lr=1e-4)` | adversarial weight perturbation: adds the gradient at slightly worse weights | [2004.05884](https://arxiv.org/abs/2004.05884) |
-| `BatchLossFilter(keep=0.7)` | train on the hardest samples of each batch; `drop` leaves the very hardest (wrong labels) out | [1910.00762](https://arxiv.org/abs/1910.00762) |
-| `SkipNonFinite(max_consecutive=20)` | leave out batches that are not finite, as if they did not exist; a report when there are too many | |
-| `Rollback(every=50)` | on divergence back to the last good state, on with a lower rate, in fp32 if need be | |
-| `Fp16Guard()` | the loss scale goes on from fit to fit; with the two above: `learn.to_fp16_guarded()` | |
-| `WeightedSampling('sqrt')` | draws the items of rare classes more often, in a `Learner` that exists; also over- and undersampling, and a schedule | [1910.09217](https://arxiv.org/abs/1910.09217), [1901.05555](https://arxiv.org/abs/1901.05555) |
-| `GradientNoise(every=20)` | records the gradient's noise scale while training | [1812.06162](https://arxiv.org/abs/1812.06162) |
-| `LayerStats(every=10)` | records how far each layer moves, its gradient's norm, and histograms of its outputs and gradients | |
-| `Checkpoint(every='epoch')` | after a kill, `learn.resume()` and the same fit call go on, to the bit | |
+| `learn.add_cb(...)` | what it does | paper | status |
+|---|---|---|---|
+| `SAM(rho=0.05)` | sharpness-aware minimization; `adaptive=True` is ASAM, `every=k` saves time | [2010.01412](https://arxiv.org/abs/2010.01412), [2102.11600](https://arxiv.org/abs/2102.11600) | ready |
+| `EMA(decay=0.9998)` | exponential moving average of the weights, for validation, saving and after `fit` | [1703.01780](https://arxiv.org/abs/1703.01780) | ready |
+| `SWA(start=0.75)` | stochastic weight averaging, with BatchNorm statistics that fit and a learning rate of its own | [1803.05407](https://arxiv.org/abs/1803.05407) | ready |
+| `AWP(adv_lr=1e-4)` | adversarial weight perturbation: adds the gradient at slightly worse weights | [2004.05884](https://arxiv.org/abs/2004.05884) | ready |
+| `BatchLossFilter(keep=0.7)` | train on the hardest samples of each batch; `drop` leaves the very hardest (wrong labels) out | [1910.00762](https://arxiv.org/abs/1910.00762) | ready |
+| `SkipNonFinite(max_consecutive=20)` | leave out batches that are not finite, as if they did not exist; a report when there are too many | | ready |
+| `Rollback(every=50)` | on divergence back to the last good state, on with a lower rate, in fp32 if need be | | ready |
+| `Fp16Guard()` | the loss scale goes on from fit to fit; with the two above: `learn.to_fp16_guarded()` | | ready |
+| `WeightedSampling('sqrt')` | draws the items of rare classes more often, in a `Learner` that exists; also over- and undersampling, and a schedule | [1910.09217](https://arxiv.org/abs/1910.09217), [1901.05555](https://arxiv.org/abs/1901.05555) | ready |
+| `GradientNoise(every=20)` | records the gradient's noise scale while training | [1812.06162](https://arxiv.org/abs/1812.06162) | ready |
+| `LayerStats(every=10)` | records how far each layer moves, its gradient's norm, and histograms of its outputs and gradients | | ready |
+| `Checkpoint(every='epoch')` | after a kill, `learn.resume()` and the same fit call go on, to the bit | | ready |
 
 Modules:
 
