@@ -8,12 +8,12 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help demo test test-all lint docs run export hooks clean
 
 help:
-	@sed -n '1,2p' Makefile; echo "others: make test-all, lint, docs, run (notebooks, storing outputs), export (notebooks to package and README), hooks (git), clean"
+	@sed -n '1,2p' Makefile; echo "others: make docs (the site), test-all, lint, run (notebooks, storing outputs), export (notebooks to package and README), hooks (git), clean"
 
 $(INSTALLED): pyproject.toml settings.ini setup.py
 	@echo "Installing into $(VENV): torch with CUDA is some 6 GB, this takes a few minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[dev,bench,bnb,ray]'
+	$(BIN)/python -m pip install -e '.[dev,bench,bnb,docs,ray]'
 	touch $@
 
 demo: $(INSTALLED)
@@ -40,10 +40,12 @@ export: $(INSTALLED)
 	$(BIN)/python docs/readme.py
 
 docs: export
+	$(BIN)/python docs/build.py
+	@echo "the site: _docs/index.html"
 
 hooks: $(INSTALLED)
 	$(BIN)/nbdev-install-hooks
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info benchmarks/out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) _docs _proc build dist *.egg-info benchmarks/out .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,5 @@
 "Writes README.md from nbs/index.ipynb; `make export` runs it, and a test compares the two."
+import re
 from pathlib import Path
 
 from fastcore.nbio import read_nb
@@ -23,11 +24,16 @@ def output(out):
     return f'```\n{text}\n```' if text else ''
 
 
+def linked(text):
+    "Links to other pages lead to their sources: README.md is read in the repository, the notebook on the site too"
+    return re.sub(r'\]\((?![a-z]+:|#)', '](nbs/', text)
+
+
 def readme(path=ROOT/'nbs'/'index.ipynb'):
     "README.md's text"
     nb = read_nb(path)
     note = '<!-- Written from nbs/index.ipynb by docs/readme.py: edit the notebook, then `make export`. -->'
-    return '\n\n'.join([note] + [o for o in map(shown, nb.cells) if o]) + '\n'
+    return '\n\n'.join([note] + [linked(o) for o in map(shown, nb.cells) if o]) + '\n'
 
 
 if __name__ == '__main__': (ROOT/'README.md').write_text(readme(), encoding='utf-8')
