@@ -45,6 +45,7 @@ from fastai.learner import Learner
 from fastai.torch_core import find_bs, set_seed
 from fastcore.foundation import L
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.weak import WeakTensorKeyDictionary
 
 # %% ../nbs/00_core.ipynb #check-range
@@ -184,7 +185,9 @@ def hold_bn(
     names = 'running_mean', 'running_var', 'num_batches_tracked'
     held = [(m, m.track_running_stats, {n: m._buffers[n] for n in names if n in m._buffers})
             for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.training]
+    senders = [m for m in model.modules() if isinstance(m, DistributedDataParallel) and m.broadcast_buffers]
     try:
+        for m in senders: m.broadcast_buffers = False
         for m, _, stats in held:
             m.track_running_stats = False
             m._buffers.update(dict.fromkeys(stats))
@@ -193,6 +196,7 @@ def hold_bn(
         for m, track, stats in held:
             m.track_running_stats = track
             m._buffers.update(stats)
+        for m in senders: m.broadcast_buffers = True
 
 # %% ../nbs/00_core.ipynb #put-back
 @torch.no_grad()
