@@ -252,6 +252,7 @@ def label_errors(
     "A row for each item, the most suspect label first"
     probs, targs = _probabilities('label_errors', preds), _tensor(targs).long()
     n, c = probs.shape
+    if targs.shape == (n, 1): targs = targs[:, 0]   # of tabular data
     if targs.shape != (n,) or targs.min() < 0 or targs.max() >= c:
         raise ValueError(f'label_errors: targets have shape {tuple(targs.shape)}; there must be {n}, one for each row of `preds`, and each a class index from 0 to {c - 1}')
     own = probs.gather(1, targs[:, None])[:, 0]
