@@ -86,7 +86,8 @@ def test_batchnorm_under_sam(ranks):
     "By the formula: each process normalises by its own batch in both passes, and the first passes of the first one count, once"
     net, (x, y) = model(bn=True), data()
     opt, params = torch.optim.SGD(net.parameters(), lr=LR, momentum=.9), list(net.parameters())
-    def grads(b): return [sum(g)/2 for g in zip(*(torch.autograd.grad(cross_entropy(net(x[idx]), y[idx]), params) for idx in b), strict=True)]
+    def grad(idx): return torch.autograd.grad(cross_entropy(net(x[idx]), y[idx]), params)
+    def grads(b): return [sum(g)/2 for g in zip(*map(grad, b), strict=True)]
     for b in BATCHES*EPOCHS:
         net(x[b[0]])
         counted = [t.clone() for t in net.buffers()]
