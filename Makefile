@@ -5,10 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-all lint docs run export hooks clean
+.PHONY: help demo test test-all lint docs run export release-check hooks clean
 
 help:
-	@sed -n '1,2p' Makefile; echo "others: make docs (the site), test-all, lint, run (notebooks, storing outputs), export (notebooks to package and README), hooks (git), clean"
+	@sed -n '1,2p' Makefile; echo "others: make docs (the site), test-all, lint, run (notebooks, storing outputs), export (notebooks to package and README), release-check, hooks (git), clean"
 
 $(INSTALLED): pyproject.toml settings.ini setup.py
 	@echo "Installing into $(VENV): torch with CUDA is some 6 GB, this takes a few minutes the first time."
@@ -42,6 +42,9 @@ export: $(INSTALLED)
 docs: export
 	$(BIN)/python docs/build.py
 	@echo "the site: _docs/index.html"
+
+release-check: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/release_check.py
 
 hooks: $(INSTALLED)
 	$(BIN)/nbdev-install-hooks

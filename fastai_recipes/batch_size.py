@@ -52,7 +52,7 @@ def is_out_of_memory(
     error:BaseException, # Any
 ) -> bool: # Did memory run out?
     "By type, by message, or by what caused it"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError): return True
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError): return True
     if isinstance(error, RuntimeError) and any(o in str(error) for o in _OUT_OF_MEMORY): return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 

@@ -22,7 +22,7 @@ __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_stat
            'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
            'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'metric_names', 'check_metric',
            'recorded', 'validated', 'lower_is_better', 'Diverged', 'TrainedState', 'Snapshot', 'no_trace',
-           'LearnerFactory', 'copied_model', 'copied_learner']
+           'LearnerFactory', 'copied_model', 'copied_learner', 'as_method']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, io, math, numbers, random, sys, weakref
@@ -919,3 +919,15 @@ def copied_learner(
     copy.cbs = copy.cbs.filter(lambda cb: cb is not None)
     for cb in left: vars(copy).pop(cb.name, None)
     return copy
+
+# %% ../nbs/00_core.ipynb #as-method
+def as_method(
+    cls:type, # Gets the method
+    name:str, # Of the method
+) -> Callable: # A decorator
+    "Make a function a method of a class, under another name than the function's own"
+    def add(f):
+        f.__name__, f.__qualname__ = name, f'{cls.__name__}.{name}'
+        setattr(cls, name, f)
+        return f
+    return add

@@ -31,11 +31,10 @@ from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
-from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader as TorchDataLoader
 
-from .core import (check_choice, check_range, distributed_classes, per_sample_loss, untouched_rng)
+from .core import (as_method, check_choice, check_range, distributed_classes, per_sample_loss, untouched_rng)
 
 # %% ../nbs/32_diagnosis.ipynb #predicted
 def _each_once(dl):
@@ -156,7 +155,7 @@ def top_losses_frame(
     return frame.assign(target=target['names'], prediction=best['names'], probability=best['p'].numpy(), target_probability=target['p'].numpy())
 
 # %% ../nbs/32_diagnosis.ipynb #top-losses-frame-method
-@patch(nm='top_losses_frame')
+@as_method(Learner, 'top_losses_frame')
 def _top_losses_frame(self:Learner,
     k:int|None=None, # So many items; all if None
     ds_idx:int=1, # Of `dls`, if `dl` is None: 0 is the training set (each item once), 1 the validation set
@@ -198,7 +197,7 @@ def class_report(
     return pd.concat([frame, ends]).assign(support=[*support, support.sum(), support.sum(), len(t)]).rename_axis('class')
 
 # %% ../nbs/32_diagnosis.ipynb #class-report-method
-@patch(nm='class_report')
+@as_method(Learner, 'class_report')
 def _class_report(self:Learner,
     ds_idx:int=1, # Of `dls`, if `dl` is None: 0 is the training set, 1 the validation set
     dl:DataLoader|None=None, # With targets
@@ -228,7 +227,7 @@ def confused_pairs(
     return frame.sort_values(['count', 'share'], ascending=False, kind='stable', ignore_index=True)
 
 # %% ../nbs/32_diagnosis.ipynb #confused-pairs-method
-@patch(nm='confused_pairs')
+@as_method(Learner, 'confused_pairs')
 def _confused_pairs(self:Learner,
     min_count:int=1, # Rarer confusions are left out
     ds_idx:int=1, # Of `dls`, if `dl` is None: 0 is the training set, 1 the validation set
@@ -253,6 +252,7 @@ def label_errors(
     "A row for each item, the most suspect label first"
     probs, targs = _probabilities('label_errors', preds), _tensor(targs).long()
     n, c = probs.shape
+    if targs.shape == (n, 1): targs = targs[:, 0]   # of tabular data
     if targs.shape != (n,) or targs.min() < 0 or targs.max() >= c:
         raise ValueError(f'label_errors: targets have shape {tuple(targs.shape)}; there must be {n}, one for each row of `preds`, and each a class index from 0 to {c - 1}')
     own = probs.gather(1, targs[:, None])[:, 0]
@@ -300,7 +300,7 @@ def to_label(
     return pd.DataFrame(dict(item=order.numpy(), uncertainty=score[order].numpy(), prediction=[names[i] for i in best[order]], probability=p[order].numpy()))
 
 # %% ../nbs/32_diagnosis.ipynb #pseudo-labels-method
-@patch(nm='pseudo_labels')
+@as_method(Learner, 'pseudo_labels')
 def _pseudo_labels(self:Learner,
     dl:DataLoader, # Without labels, e.g. `learn.dls.test_dl(items)`
     threshold:float=.95, # The smallest probability of a label, in [0, 1]
@@ -314,7 +314,7 @@ def _pseudo_labels(self:Learner,
     return frame.assign(item=np.asarray(items)[frame['item']])
 
 # %% ../nbs/32_diagnosis.ipynb #to-label-method
-@patch(nm='to_label')
+@as_method(Learner, 'to_label')
 def _to_label(self:Learner,
     dl:DataLoader, # Without labels, e.g. `learn.dls.test_dl(items)`
     n:int, # How many items a person can label

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from .averaging import WeightAverage
 from .batch_filter import BatchLossFilter
 from .batch_size import GradientNoise, _left_out, _Same
-from .core import (SecondPass, StepCallback, check_choice, check_range, copied_into, is_search,
+from .core import (SecondPass, StepCallback, as_method, check_choice, check_range, copied_into, is_search,
                                  is_validation, model_device, no_trace, real_view, replay_rng, rng_state, trainable,
                                  untouched_rng, unwrapped)
 from .diagnosis import _activation, _table
@@ -209,7 +209,7 @@ def _compared(loss, p, g, n, h, tol, gen):
     return max(found, key=lambda o: o['error'])
 
 # %% ../nbs/33_sanity.ipynb #check-gradients-method
-@patch(nm='check_gradients')
+@as_method(Learner, 'check_gradients')
 def _check_gradients(self:Learner,
     n:int=2, # Directions for each parameter tensor
     h:float=1e-5, # The largest step; a tenth and a hundredth of it are tried too

@@ -19,7 +19,8 @@ from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, 
 from fastai_recipes.testing import copied, exact_learner, quiet, toy_dls
 
 EPOCHS, LR, N, BS = 2, .1, 48, 6                     # BS in each process
-SETUPS = {'sam': lambda: [SAM(.2)], 'sam local': lambda: [SAM(.2, local=True)], 'sam every': lambda: [SAM(.2, every=2, local=True)],
+SETUPS = {'sam': lambda: [SAM(.2)], 'sam bn': lambda: [SAM(.2)], 'sam local': lambda: [SAM(.2, local=True)],
+          'sam every': lambda: [SAM(.2, every=2, local=True)],
           'sam accumulated': lambda: [SAM(.2), GradientAccumulation(2*BS)],
           'sam local accumulated': lambda: [SAM(.2, local=True), GradientAccumulation(2*BS)],
           'awp': lambda: [AWP(.1, .1)], 'ema': lambda: [EMA(.9)], 'sam ema': lambda: [SAM(.2), EMA(.9)], 'swa': lambda: [SWA(start=0.)],
@@ -67,7 +68,7 @@ def broadcast(self, t, rank):
 
 
 def train(name):
-    learn = exact_learner(model(bn=name == 'swa'), toy_dls(*data(), bs=BS), opt_func=partial(SGD, mom=.9), cbs=SETUPS[name]())
+    learn = exact_learner(model(bn=name in ('swa', 'sam bn')), toy_dls(*data(), bs=BS), opt_func=partial(SGD, mom=.9), cbs=SETUPS[name]())
     with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True): learn.fit(EPOCHS, LR)
     found = dict(model=copied(learn.model), valid=learn.recorder.values[-1][1])
     if hasattr(learn, 'ema'): found['average'] = learn.ema.average

@@ -82,6 +82,27 @@ def test_local_ascent(ranks, name, kw):
     if name == 'sam local': assert not close(ranks[0][name]['model'], one_process(SAM(.2)).model, eps=1e-6)
 
 
+def test_batchnorm_under_sam(ranks):
+    "By the formula: each process normalises by its own batch in both passes, and the first passes of the first one count, once"
+    net, (x, y) = model(bn=True), data()
+    opt, params = torch.optim.SGD(net.parameters(), lr=LR, momentum=.9), list(net.parameters())
+    def grad(idx): return torch.autograd.grad(cross_entropy(net(x[idx]), y[idx]), params)
+    def grads(b): return [sum(g)/2 for g in zip(*map(grad, b), strict=True)]
+    for b in BATCHES*EPOCHS:
+        net(x[b[0]])
+        counted = [t.clone() for t in net.buffers()]
+        g = grads(b)
+        e = [.2*o/sum(o.square().sum() for o in g).sqrt() for o in g]
+        with torch.no_grad(): torch._foreach_add_(params, e)
+        g = grads(b)
+        with torch.no_grad(): torch._foreach_sub_(params, e)
+        for p, o in zip(params, g, strict=True): p.grad = o
+        for t, was in zip(net.buffers(), counted, strict=True): t.copy_(was)
+        opt.step()
+    assert close(ranks[0]['sam bn']['model'], net)
+    assert ranks[0]['sam bn']['model']['1.num_batches_tracked'] == EPOCHS*len(BATCHES)
+
+
 def test_swa_statistics(ranks):
     "The mean over both ranks' batches, at the averaged weights"
     net, (x, _) = model(bn=True), data()

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import build_wheel
 
 import fastai_recipes
 
@@ -15,17 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    "Built from a clean checkout's files, with the setuptools that is installed"
-    src, out = tmp_path_factory.mktemp('src'), tmp_path_factory.mktemp('wheel')
-    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in listed.stdout.splitlines():
-        if not (ROOT/name).exists(): continue
-        (src/name).parent.mkdir(parents=True, exist_ok=True)
-        (src/name).write_bytes((ROOT/name).read_bytes())
-    pip_wheel = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation']
-    subprocess.run([*pip_wheel, '-w', out, src], check=True, capture_output=True)
-    with zipfile.ZipFile(next(out.glob('*.whl'))) as z: yield z
+def wheel(wheel_file):
+    with zipfile.ZipFile(wheel_file) as z: yield z
 
 
 def test_content(wheel):
@@ -38,11 +30,19 @@ def test_metadata(wheel):
     ini = configparser.ConfigParser(default_section='')
     ini.read(ROOT/'settings.ini')
     required = [r for r in meta.get_all('Requires-Dist') if 'extra ==' not in r]
-    assert required == ['fastai>=2.8', 'timm', 'optuna', 'pandas', 'iterative-stratification']
+    assert required == ['fastai>=2.8.1', 'torch>=2.4', 'timm', 'optuna', 'pandas', 'iterative-stratification']
     assert set(meta.get_all('Provides-Extra')) == set(ini['extras']) == {'dev', 'bench', 'docs', 'bnb', 'ray'}
     assert meta['Version'] == fastai_recipes.__version__
     assert 'Apache-2.0' in (meta.get('License-Expression'), meta.get('License'))
     assert meta['Keywords'] and meta.get_all('Classifier') and meta.get_all('License-File')
+
+
+def test_sdist(wheel, checkout, tmp_path):
+    "A wheel that is built from the sdist is the wheel that is built from here"
+    sdist = 'from setuptools.build_meta import build_sdist; import sys; build_sdist(sys.argv[1])'
+    subprocess.run([sys.executable, '-c', sdist, tmp_path], cwd=checkout, check=True, capture_output=True)
+    with zipfile.ZipFile(build_wheel(next(tmp_path.glob('*.tar.gz')), tmp_path)) as z:
+        assert {n: z.read(n) for n in z.namelist()} == {n: wheel.read(n) for n in wheel.namelist()}
 
 
 def test_no_fact_stands_twice():

@@ -89,5 +89,5 @@ def test_top_level():
     "What DESIGN fixes, and nothing beside it but dot files"
     tracked = {o.split('/')[0] for o in sh('git', 'ls-files').split('\n') if o}
     assert {o for o in tracked if not o.startswith('.')} == {
-        'settings.ini', 'setup.py', 'pyproject.toml', 'Makefile', 'README.md', 'CHANGELOG.md', 'LICENSE',
-        'nbs', 'fastai_recipes', 'tests', 'benchmarks', 'docs'}
+        'settings.ini', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'Makefile', 'README.md', 'CHANGELOG.md', 'LICENSE',
+        'nbs', 'fastai_recipes', 'tests', 'benchmarks', 'docs', 'kaggle'}
