@@ -280,47 +280,63 @@ NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new dra
 def test_alone(name, tmp_path): assert outcome([name], tmp_path) is None
 
 
+def as_expected(names, found):
+    if names in REFUSED: assert found and REFUSED[names] in found, f'{names}: {found}'
+    else: assert found is None, f'{names}: {found}'
+
+
 @pytest.mark.parametrize('pair', PAIRS, ids=' + '.join)
-def test_pair(pair, tmp_path):
-    refused = outcome(pair, tmp_path)
-    if pair in REFUSED: assert refused and REFUSED[pair] in refused, f'{pair}: {refused}'
-    else: assert refused is None, f'{pair} is refused: {refused}'
+def test_pair(pair, tmp_path): as_expected(pair, outcome(pair, tmp_path))
 
 
 # in two processes, where fastai's `lr_find` hangs
-TWICE = [[n] for n in FEATURES if n != 'lr_find in between'] + [[*p] for p in PAIRS if set(p) <= set(CALLBACKS)]
+TWICE = [(n,) for n in FEATURES if n != 'lr_find in between'] + [p for p in PAIRS if set(p) <= set(CALLBACKS)]
+
+
+def in_two_processes(combinations, out):
+    "What becomes of them, in each process"
+    (out/'asked.json').write_text(json.dumps(combinations))
+    cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+           Path(__file__).with_name('composition_worker.py'), out/'asked.json', out]
+    res = subprocess.run(cmd, capture_output=True, text=True, timeout=1800)
+    assert res.returncode == 0, res.stderr[-5000:]
+    return [dict(zip(combinations, json.loads((out/f'{r}.json').read_text()), strict=True)) for r in range(2)]
 
 
 @pytest.fixture(scope='module')
-def two_processes(tmp_path_factory):
-    "What became of `TWICE`, in each process"
-    out = tmp_path_factory.mktemp('ranks')
-    (out/'asked.json').write_text(json.dumps(TWICE))
-    cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
-           Path(__file__).with_name('composition_worker.py'), out/'asked.json', out]
-    res = subprocess.run(cmd, capture_output=True, text=True, timeout=600)
-    assert res.returncode == 0, res.stderr[-5000:]
-    return [dict(zip(map(tuple, TWICE), json.loads((out/f'{r}.json').read_text()), strict=True)) for r in range(2)]
+def two_processes(tmp_path_factory): return in_two_processes(TWICE, tmp_path_factory.mktemp('ranks'))
 
 
 @pytest.mark.xdist_group('two processes')
-@pytest.mark.parametrize('names', map(tuple, TWICE), ids=' + '.join)
+@pytest.mark.parametrize('names', TWICE, ids=' + '.join)
 def test_two_processes(two_processes, names):
-    for found in two_processes:
-        if names in REFUSED: assert REFUSED[names] in found[names]
-        else: assert found[names] is None, found[names]
+    for found in two_processes: as_expected(names, found[names])
+
+
+@pytest.mark.slow
+def test_all_pairs_in_two_processes(tmp_path):
+    pairs = [p for p in PAIRS if p not in TWICE and 'lr_find in between' not in p]
+    for found in in_two_processes(pairs, tmp_path):
+        for names in pairs: as_expected(names, found[names])
 
 
 def allowed(names): return not any(set(o) <= set(names) for o in (*EXCLUDES, *REFUSED))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(st.sets(st.sampled_from(list(FEATURES)), min_size=3, max_size=6).filter(allowed))
-def test_several(names):
+def several(names):
     "More than two; of one that fails the smallest that does is printed, to be run in this folder"
     names = sorted(names, key=list(FEATURES).index)
     note(f'python -c "from test_composition import *; print(Both({names}, Path(tempfile.mkdtemp())).distance())"')
     with tempfile.TemporaryDirectory() as path: assert outcome(names, Path(path)) is None
+
+
+def drawn(n):
+    sets = st.sets(st.sampled_from(list(FEATURES)), min_size=3, max_size=6).filter(allowed)
+    often = settings(max_examples=n, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    return lambda test: often(given(sets)(test))
+
+
+test_several, test_many = drawn(60)(several), pytest.mark.slow(drawn(1000)(several))
 
 
 def test_overflows_are_tested(tmp_path):
