@@ -21,7 +21,11 @@ pytestmark = pytest.mark.xdist_group('docs')
 
 # What is amiss on the page that is open: pictures that are not there, and what sticks out to the right
 BROKEN_IMAGES = "[...document.images].filter(o => !(o.complete && o.naturalWidth > 0)).map(o => o.src)"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+OVERFLOW = """Math.max(0, ...[...document.querySelectorAll('article *')].filter(o => {
+    for (let p = o.parentElement; p.tagName != 'ARTICLE'; p = p.parentElement)
+        if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return false;
+    return o.getClientRects().length }).map(o => o.getBoundingClientRect().right - innerWidth),
+    document.documentElement.scrollWidth - innerWidth)"""
 LINKS = "[...document.querySelectorAll('a[href]')].map(o => o.href)"
 ANCHORS = "[...document.querySelectorAll('[id]')].map(o => o.id)"
 
@@ -110,7 +114,7 @@ def test_pages_in_a_browser(site, address, tab):
             page.wait_for_load_state('networkidle') if name == 'search.html' else None
             page.evaluate("document.querySelectorAll('details').forEach(o => o.open = true)")
             wrong += [f'{name}: {o}' for o in page.wrong + page.evaluate(BROKEN_IMAGES)]
-            if (over := page.evaluate(OVERFLOW)) > 0: wrong.append(f'{name}: {over} px too wide at {page.viewport_size["width"]}')
+            if (over := page.evaluate(OVERFLOW)) >= 1: wrong.append(f'{name}: {over:.0f} px too wide at {page.viewport_size["width"]}')
             page.wrong.clear()
         links[name], anchors[name] = wide.evaluate(LINKS), {*wide.evaluate(ANCHORS), ''}
     wrong += [f'asks {o}' for o in (wide.asked | narrow.asked) - {urlsplit(address).netloc}]
