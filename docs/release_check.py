@@ -38,7 +38,7 @@ def build(folder):
 
 def quick_start():
     "The tutorial as a program"
-    cells = json.loads((ROOT/'nbs'/'tutorials'/'quick_start.ipynb').read_text())['cells']
+    cells = json.loads((ROOT/'nbs'/'tutorials'/'01_quick_start.ipynb').read_text())['cells']
     return '\n'.join(''.join(c['source']) + '\n' for c in cells if c['cell_type'] == 'code')
 
 
