@@ -98,7 +98,7 @@ class Limited(nn.Module):
     "Has memory for fewer samples in the second process"
     def __init__(self): super().__init__(); self.limit = (33, 20)[rank_distrib()]
     def forward(self, x):
-        if len(x) > self.limit: raise torch.OutOfMemoryError('CUDA out of memory.')
+        if len(x) > self.limit: raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
         return x
 
 

@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+pytestmark = pytest.mark.xdist_group('kaggle')   # one environment for all
 ROOT = Path(__file__).resolve().parents[1]
 KAGGLE = ROOT/'kaggle'
 ABSENT = ('bitsandbytes', 'ray', 'nbdev', 'pytorch_optimizer', 'iterstrat', 'iterative_stratification', 'fastai_recipes', '__editable__')
