@@ -1,0 +1,518 @@
+"""What each callback and recipe costs, beside what people would use in its place.
+
+Ours and the peer take turns in one process, so that a busy machine slows both; a row is the median over rounds of the paired ratios,
+with its quartiles. Import times are those of fresh processes in turns; trials, synchronisations and bytes are counted, not timed.
+Writes cost.csv, cost_growth.csv and cost_machine.csv beside this file; pages.py makes the page and the picture of them.
+
+On a GPU: python benchmarks/cost.py --device cuda --model resnet50 --size 224 --bs 64 --precision bf16 --out benchmarks/cuda_bf16
+"""
+import gc
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from contextlib import contextmanager
+from functools import partial
+
+import fastai.callback.fp16  # noqa: F401  gives Learner `to_fp16` and `to_bf16`
+import fastai.callback.progress  # noqa: F401  gives Learner `no_bar`
+import numpy as np
+import pandas as pd
+import timm
+import torch
+from fastai.callback.core import Callback, CancelEpochException, CancelValidException
+from fastai.callback.data import WeightedDL
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.optimizer import SGD
+from fastai.torch_core import set_seed
+from fastcore.basics import noop
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common import machine, parser, store
+from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling
+from fastai_recipes.averaging import reestimate_bn_
+from fastai_recipes.testing import counted, quiet, small_convnet, toy_dls
+
+PACKAGES = ['fastai', 'fastcore', 'torch', 'timm', 'pytorch_optimizer', 'ema-pytorch', 'torch-ema', 'accelerate', 'lightning', 'numpy']
+LR = 1e-3
+# What the project asks of each row, as a ratio unless the text says otherwise
+TARGETS = {
+    'SAM, fastai / bare loop': 1.02,
+    'SAM()': 2.05, 'SAM(every=2)': 1.55, 'SAM(every=5)': 1.23,
+    'EMA update / timm': 1.0, 'EMA share of a step': .015,
+    'SWA update / torch': 1.0, 'BatchNorm refresh / torch': 1.0,
+    'BatchLossFilter(0.5)': .88, 'BatchLossFilter(0.3)': .72, "BatchLossFilter(0.5, mode='mask')": 1.02,
+    'SkipNonFinite()': 1.01, 'Rollback(every=50)': 1.02, "Checkpoint(every='epoch')": 1.02,
+    'WeightedSampling, 1M items / fastai': .3,
+    'max_bs / accelerate, trials': .5,
+    'bs_find, copies of the gradients': 3.0,
+    'import beyond fastai': .05,
+}
+SLOPE = 1.05     # no worse than linear, with room for noise
+
+
+class Bench:
+    "Where and on what the rows are measured"
+    def __init__(self, args):
+        self.device, self.precision, self.quick = args.device, args.precision, args.quick
+        self.model, self.size, self.bs = ('test_resnet', 32, 8) if args.quick else (args.model, args.size, args.bs)
+        self.rounds = args.rounds
+
+    def net(self): return timm.create_model(self.model, num_classes=10)
+
+    def dls(self, n, size=None, bs=None):
+        size, bs = size or self.size, bs or self.bs
+        x, y = torch.randn(n*bs, 3, size, size), torch.randint(0, 10, (n*bs,))
+        dls = toy_dls(x, y, valid=(x[:2], y[:2]), bs=bs)
+        dls.device = torch.device(self.device)
+        return dls
+
+    def learner(self, cbs=(), n=10, net=None, dls=None, size=None, bs=None):
+        "A Learner whose epochs have `n` steps and no validation"
+        set_seed(0)
+        dls = dls or self.dls(n, size, bs)
+        learn = Learner(dls, (net or self.net()).to(self.device), loss_func=CrossEntropyLossFlat(), opt_func=partial(SGD, mom=.9),
+                        path=tempfile.gettempdir(), cbs=[cb() for cb in cbs] + [NoValidation()])
+        if self.precision == 'fp16': learn.to_fp16()
+        if self.precision == 'bf16': learn.to_bf16()
+        return learn
+
+    def wait(self):
+        if self.device == 'cuda': torch.cuda.synchronize()
+
+    def turns(self, actions, rounds=None, warm=1):
+        "Seconds of each action in each round; who begins changes, as the first of a round may find another cache than the last"
+        found = {name: [] for name in actions}
+        for i in range((rounds or self.rounds) + warm):
+            for name, act in list(actions.items())[::1 if i % 2 else -1]:
+                self.wait()
+                began = time.perf_counter()
+                seconds = act()
+                self.wait()
+                if i >= warm: found[name].append(time.perf_counter() - began if seconds is None else seconds)
+        return {name: np.array(o) for name, o in found.items()}
+
+
+class NoValidation(Callback):
+    order = -100
+    def before_validate(self): raise CancelValidException
+
+
+class Fit:
+    "One long fit, an epoch at each call: so what is done once in a fit is not counted in each turn"
+    def __init__(self, learn, epochs=100_000):
+        self.learn, self.epoch = learn, 0
+        with quiet(learn): learn.fit(1, LR)
+        for cb in [o for o in learn.cbs if o.name == 'progress']: learn.remove_cb(cb)
+        learn.logger = noop
+        learn.opt.set_hypers(lr=LR)
+        learn.n_epoch = epochs
+        learn('before_fit')
+
+    def __call__(self):
+        self.learn.epoch = self.epoch
+        self.learn._with_events(self.learn._do_epoch, 'epoch', CancelEpochException)
+        self.epoch += 1
+
+
+def timed(make):
+    "A callback that adds up the time it spends in its own events while training, on a CPU"
+    def made():
+        cb, cls = make(), type(make())
+        def call(self, event):
+            began = time.perf_counter()
+            try: return cls.__call__(self, event)
+            finally:
+                if event not in ('before_fit', 'after_fit'): self.own = self.own + time.perf_counter() - began
+        cb.__class__ = type(cls.__name__, (cls,), {'__call__': call, 'own': 0.})
+        return cb
+    return made
+
+
+def own_share(bench, make, n, rounds=None):
+    "The part of a step's remaining time that a callback spends in its own events, in each round"
+    learn = bench.learner([timed(make)], n)
+    fit, cb = Fit(learn), learn.cbs.filter(lambda o: hasattr(o, 'own'))[0]
+    def turn():
+        cb.own, began = 0., time.perf_counter()
+        fit()
+        return cb.own/(time.perf_counter() - began - cb.own)
+    return bench.turns({'own': turn}, rounds)['own']
+
+
+def ratio(row, what, ours, beside, theirs, unit='ms', n=1):
+    "A record of the median of the paired ratios; `n` steps were timed together"
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    q25, mid, q75 = np.quantile(ours/theirs, [.25, .5, .75])
+    scale = 1e3/n if unit == 'ms' else 1
+    return dict(row=row, what=what, beside=beside, ratio=mid, q25=q25, q75=q75, rounds=len(ours),
+                ours=scale*np.median(ours), theirs=scale*np.median(theirs), unit=unit)
+
+
+def share(row, what, values, beside='the rest of the step'):
+    q25, mid, q75 = np.quantile(values, [.25, .5, .75])
+    return dict(row=row, what=what, beside=beside, ratio=mid, q25=q25, q75=q75, rounds=len(values), unit='share')
+
+
+def number(row, what, value, beside, theirs, unit):
+    "A record of what was counted"
+    return dict(row=row, what=what, beside=beside, ratio=value/theirs, q25=value/theirs, q75=value/theirs, rounds=1, ours=value, theirs=theirs, unit=unit)
+
+
+# --- the rows
+
+def sam_peer(bench):
+    "fastai's loop with SAM beside a bare loop with pytorch_optimizer's"
+    from pytorch_optimizer import SAM as PeerSAM
+    if bench.precision == 'fp16': return     # pytorch_optimizer's two steps have no form with a GradScaler
+    n = 2 if bench.quick else 5
+    dls = bench.dls(n)
+    fit, net = Fit(bench.learner([SAM], n, dls=dls)), bench.net().to(bench.device).train()
+    opt, loss_func = PeerSAM(net.parameters(), torch.optim.SGD, rho=.05, lr=LR, momentum=.9), CrossEntropyLossFlat()
+    def loss(x, y):
+        with torch.autocast(bench.device, torch.bfloat16, enabled=bench.precision == 'bf16'): return loss_func(net(x), y)
+    def bare():
+        for x, y in dls.train:
+            x, y = x.to(bench.device), y.to(bench.device)
+            loss(x, y).backward()
+            opt.first_step(zero_grad=True)
+            loss(x, y).backward()
+            opt.second_step(zero_grad=True)
+    t = bench.turns({'ours': fit, 'bare': bare}, 2*bench.rounds)
+    yield ratio('SAM, fastai / bare loop', 'fastai with SAM()', t['ours'], "bare PyTorch loop with pytorch_optimizer's SAM", t['bare'], n=n)
+
+
+def steps(bench, setups, n, size=None, rounds=None):
+    fits = {name: Fit(bench.learner(cbs, n, size=size)) for name, cbs in {'plain': [], **setups}.items()}
+    t = bench.turns(fits, rounds)
+    for name in setups: yield ratio(name, f'step with {name}', t[name], 'plain step', t['plain'], n=n)
+
+
+def sam(bench):
+    yield from steps(bench, {f'SAM({o})': [partial(SAM, every=k)] for k, o in ((1, ''), (2, 'every=2'), (5, 'every=5'))}, 10)
+    yield from steps(bench, {'AWP()': [AWP]}, 2)
+
+
+def ema(bench):
+    n = 2 if bench.quick else 5
+    learn = bench.learner([EMA], n)
+    fit, model = Fit(learn), learn.model
+    fit()
+    cb, params = learn.ema, [p.detach() for p in learn.model.parameters()]
+    bare = [p.clone() for p in params]
+    actions = {'ours': lambda: cb.update(2e-4), 'bare': lambda: torch._foreach_lerp_(bare, params, 2e-4)}
+    v3 = timm.utils.ModelEmaV3(model, decay=.9998, foreach=True)
+    actions["timm's ModelEmaV3(foreach=True)"] = lambda: v3.update(model)
+    torchs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(.9998), use_buffers=True)
+    actions["torch's AveragedModel(get_ema_multi_avg_fn())"] = lambda: torchs.update_parameters(model)
+    import ema_pytorch
+    ep = ema_pytorch.EMA(model, beta=.9998, update_after_step=0, update_every=1, use_foreach=True, include_online_model=False)
+    actions["ema-pytorch's EMA(use_foreach=True)"] = ep.update
+    import torch_ema
+    te = torch_ema.ExponentialMovingAverage(model.parameters(), decay=.9998)
+    actions["torch-ema's ExponentialMovingAverage"] = te.update
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+    light = AveragedModel(model, use_buffers=True, **EMAWeightAveraging(decay=.9998)._kwargs)      # what its `setup` makes
+    actions["lightning's EMAWeightAveraging"] = lambda: light.update_parameters(model)
+    def ten(act):
+        for _ in range(10): act()
+    t = bench.turns({k: partial(ten, o) for k, o in actions.items()}, 3*bench.rounds)
+    names = dict(zip(list(t)[2:], ('timm', 'torch', 'ema-pytorch', 'torch-ema', 'lightning'), strict=True))
+    for k, name in names.items(): yield ratio(f'EMA update / {name}', 'update of EMA', t['ours'], k, t[k], n=10)
+    yield ratio('EMA update / bare arithmetic', 'update of EMA', t['ours'], 'torch._foreach_lerp_ alone', t['bare'], n=10)
+    if bench.device == 'cpu':
+        yield share('EMA share of a step', "all of EMA's events in a step", own_share(bench, EMA, n, 2*bench.rounds))
+        plain = bench.turns({'bare': partial(ten, actions['bare']), 'plain': fit}, 2*bench.rounds)
+        yield ratio('bare arithmetic share of a step', 'torch._foreach_lerp_ alone', plain['bare']/10, 'step', plain['plain']/n)
+
+
+def swa(bench):
+    n = 3
+    learn = bench.learner([lambda: SWA(start=0., every=1, validate=False, keep='last')], n)
+    fit, model = Fit(learn), learn.model
+    fit()
+    cb, peer = learn.swa, AveragedModel(model)
+    def ours():
+        for _ in range(10): cb.update(1/(cb.n_updates + 1))
+    def theirs():
+        for _ in range(10): peer.update_parameters(model)
+    t = bench.turns({'ours': ours, 'theirs': theirs}, 3*bench.rounds)
+    yield ratio('SWA update / torch', 'update of SWA', t['ours'], "torch's AveragedModel", t['theirs'], n=10)
+    dl = [tuple(o.to(bench.device) for o in b) for b in learn.dls.train]
+    net = bench.net().to(bench.device)
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()): return
+    t = bench.turns({'ours': lambda: reestimate_bn_(net, (b[:1] for b in dl)) and None, 'theirs': lambda: update_bn(dl, net)}, 2*bench.rounds)
+    yield ratio('BatchNorm refresh / torch', f'reestimate_bn_, {n} batches', t['ours'], "torch's update_bn", t['theirs'])
+
+
+def batch_filter(bench):
+    size = bench.size if bench.quick or bench.device == 'cuda' else 2*bench.size
+    setups = {'BatchLossFilter(0.5)': [lambda: BatchLossFilter(.5)], 'BatchLossFilter(0.3)': [lambda: BatchLossFilter(.3)],
+              "BatchLossFilter(0.5, mode='mask')": [lambda: BatchLossFilter(.5, mode='mask')]}
+    yield from steps(bench, setups, 2, size, 2*bench.rounds)
+    if size == bench.size: return
+    small = {k: setups[k] for k in list(setups)[:2]}
+    for o in steps(bench, small, 2, bench.size, 2*bench.rounds): yield o | dict(row=f"{o['row']}, {bench.size} px", what=f"{o['what']}, {bench.size} px")
+
+
+def guards(bench):
+    yield from steps(bench, {'SkipNonFinite()': [SkipNonFinite]}, 2, rounds=6*bench.rounds)
+    if bench.device == 'cpu': yield share('SkipNonFinite, own time', "all of SkipNonFinite's events in a step", own_share(bench, SkipNonFinite, 2))
+    n = 10 if bench.quick else 50
+    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, rounds=max(1, bench.rounds//2))
+    if bench.device == 'cpu':
+        for name, make in {'Rollback': lambda: Rollback(every=n), 'Checkpoint': Checkpoint}.items():
+            yield share(f'{name}, own time', f"all of {name}'s events, epochs of {n} steps", own_share(bench, make, n, 1))
+
+
+def sampling(bench):
+    n = 10_000 if bench.quick else 1_000_000
+    items, weights = range(n), np.random.default_rng(0).random(n)
+    ours = DataLoaders(TfmdDL(items, bs=64, shuffle=True, num_workers=0)).weighted(weights).train
+    theirs = WeightedDL(items, bs=64, wgts=weights, shuffle=True, num_workers=0)
+    t = bench.turns({'ours': lambda: ours.get_idxs() is None or None, 'theirs': lambda: theirs.get_idxs() is None or None}, 2*bench.rounds)
+    yield ratio('WeightedSampling, 1M items / fastai', "one epoch's draw", t['ours'], "fastai's WeightedDL.get_idxs", t['theirs'])
+
+
+class Limited(nn.Module):
+    "A net for which memory runs out above so many items; it notes the sizes that it trains on"
+    def __init__(self, limit): super().__init__(); self.net, self.limit, self.tried = nn.Linear(4, 2), limit, []
+    def forward(self, x):
+        if self.training and (not self.tried or self.tried[-1] != len(x)): self.tried.append(len(x))
+        if len(x) > self.limit: raise torch.OutOfMemoryError('CUDA out of memory.')
+        return self.net(x)
+
+
+def max_bs(bench):
+    "Trials are counted: batch sizes that a training step was tried with"
+    from accelerate import find_executable_batch_size
+    start, n = 128, 4096
+    limits = np.unique(np.geomspace(1, start, 5 if bench.quick else 40).astype(int))
+    x, y = torch.randn(n, 4), torch.randint(0, 2, (n,))
+    def of_ours(limit):
+        net = Limited(limit)
+        learn = Learner(toy_dls(x, y, valid=(x[:2], y[:2]), bs=64), net, loss_func=CrossEntropyLossFlat())
+        with quiet(learn): found = learn.max_bs(start=start, limit=start)
+        return len(net.tried), found
+    def of_accelerate(limit):
+        net = Limited(limit)
+        @find_executable_batch_size(starting_batch_size=start)
+        def train(bs):
+            net(x[:bs]).sum().backward()
+            return bs
+        found = train()
+        return len(net.tried), found
+    def of_lightning(limit):
+        import lightning.pytorch as pl
+        from lightning.pytorch.tuner import Tuner
+        net = Limited(limit)
+        class Module(pl.LightningModule):
+            def __init__(self): super().__init__(); self.net, self.batch_size = net, 2
+            def train_dataloader(self): return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=self.batch_size)
+            def training_step(self, b, i): return nn.functional.cross_entropy(self.net(b[0]), b[1])
+            def configure_optimizers(self): return torch.optim.SGD(self.parameters(), 1e-3)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            module = Module()
+            trainer = pl.Trainer(accelerator='cpu', max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                                 enable_model_summary=False, default_root_dir=folder)
+            Tuner(trainer).scale_batch_size(module, mode='binsearch', init_val=start)       # what `BatchSizeFinder` calls
+        return len(dict.fromkeys(net.tried)), module.batch_size
+    found = {k: np.array([f(o) for o in limits]) for k, f in dict(ours=of_ours, accelerate=of_accelerate).items()}
+    yield ratio('max_bs / accelerate, trials', f'trials of max_bs(start={start}), memory for 1 to {start} items', found['ours'][:, 0],
+                "accelerate's find_executable_batch_size from the same start", found['accelerate'][:, 0], 'trials')
+    yield ratio('max_bs / accelerate, size found', 'batch that max_bs finds', found['ours'][:, 1] + .0, 'what fits', limits, 'items')
+    yield ratio('accelerate, size found', 'batch that accelerate finds', found['accelerate'][:, 1] + .0, 'what fits', limits, 'items')
+    import logging
+    logging.getLogger('lightning.pytorch').setLevel(logging.ERROR)
+    theirs = np.array([of_lightning(o) for o in limits[limits >= 2]])
+    keep = np.isin(limits, limits[limits >= 2])
+    yield ratio('max_bs / lightning, trials', f'trials of max_bs(start={start})', found['ours'][keep, 0], "lightning's BatchSizeFinder(mode='binsearch')", theirs[:, 0], 'trials')
+
+
+class PeakBytes(TorchDispatchMode):
+    "The most bytes that tensors made in here held at once, looked at after each operation"
+    def __init__(self): super().__init__(); self.live, self.peak = {}, 0
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for t in torch.utils._pytree.tree_leaves(out):
+            if isinstance(t, torch.Tensor) and t.untyped_storage().nbytes():
+                ref = StorageWeakRef(t.untyped_storage())
+                self.live.setdefault(ref.cdata, (ref, t.untyped_storage().nbytes()))
+        self.live = {k: o for k, o in self.live.items() if not o[0].expired()}
+        self.peak = max(self.peak, sum(o[1] for o in self.live.values()))
+        return out
+
+
+def bs_find(bench):
+    "Bytes of every storage that an operation made and that is still alive, on a CPU; a wide net and tiny batches, so that gradients are most of it"
+    sizes = []
+    for n_batches in (8, 16) if bench.quick else (8, 20, 50, 100):
+        set_seed(0)
+        width = 64 if bench.quick else 400
+        net = nn.Sequential(*(nn.Linear(width, width) for _ in range(8)), nn.Linear(width, 2))
+        x, y = torch.randn(64, width), torch.randint(0, 2, (64,))
+        learn = Learner(toy_dls(x, y, bs=2), net, loss_func=CrossEntropyLossFlat())
+        grads = sum(p.numel()*p.element_size() for p in net.parameters())
+        gc.collect()
+        with quiet(learn), PeakBytes() as peak: learn.bs_find(n_batches=n_batches, show_plot=False)
+        sizes.append(peak.peak/grads)
+        yield number(f'bs_find, {n_batches} batches', f'peak of bs_find(n_batches={n_batches})', peak.peak/1e6, 'one copy of the gradients', grads/1e6, 'MB')
+    yield number('bs_find, copies of the gradients', 'peak of bs_find, the largest over the numbers of batches', max(sizes), 'one copy of the gradients', 1., 'copies')
+
+
+def imports(bench):
+    "Fresh processes: fastai alone, and fastai with us, in turns; and our own part within a process"
+    def fresh(first):
+        code = (f'import time; t = time.perf_counter(); import {first}; a = time.perf_counter(); import fastai_recipes.all; '
+                'print(a - t, time.perf_counter() - a)')
+        return [float(o) for o in subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split()]
+    rounds = 1 if bench.quick else 5
+    found = {'fastai.vision.all': [], 'fastai.basics': []}
+    for i in range(rounds + 1):
+        for first, o in found.items():
+            seconds = fresh(first)
+            if i: o.append(seconds)                       # the first round fills the disk's cache
+    for first, o in found.items():
+        o = np.array(o)
+        row = 'import beyond fastai' if first == 'fastai.vision.all' else 'import beyond fastai.basics'
+        yield ratio(row, 'import fastai_recipes.all after it', o[:, 1], f'import {first}', o[:, 0])
+
+
+@contextmanager
+def syncs(bench):
+    "Counts how often the host waits for the device: on a GPU as torch warns of it, on a CPU as `.item()` and the like"
+    if bench.device == 'cpu':
+        with counted() as ops:
+            found = Counter()
+            yield found
+            found['n'] = ops['_local_scalar_dense']
+        return
+    found = Counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        torch.cuda.set_sync_debug_mode('warn')
+        try: yield found
+        finally: torch.cuda.set_sync_debug_mode('default')
+    found['n'] = sum('synchroniz' in str(o.message) for o in caught)
+
+
+def synchronisations(bench):
+    "Per step, beyond what fastai's own loop does; without what is done once in an epoch"
+    setups = {'SAM()': [SAM], 'EMA()': [EMA], 'SWA(every=1)': [lambda: SWA(start=0., every=1, validate=False, keep='last')], 'AWP()': [AWP],
+              'BatchLossFilter(0.5)': [lambda: BatchLossFilter(.5)], "BatchLossFilter(0.5, mode='mask')": [lambda: BatchLossFilter(.5, mode='mask')],
+              'SkipNonFinite(wait=True)': [lambda: SkipNonFinite(wait=True)], 'SkipNonFinite(wait=False)': [lambda: SkipNonFinite(wait=False)],
+              'Rollback()': [lambda: Rollback(every=1000)], 'WeightedSampling()': [lambda: WeightedSampling('balanced')],
+              "Checkpoint(every='epoch')": [Checkpoint]}
+    if bench.precision == 'fp16': setups['Fp16Guard()'] = [Fp16Guard]
+    def per_step(cbs):
+        counts = []
+        for n in (4, 12):
+            learn = bench.learner(cbs, dls=bench.dls(n, 32, 4), net=timm.create_model('test_resnet', num_classes=10))
+            fit = Fit(learn)
+            fit()
+            with syncs(bench) as found: fit()
+            counts.append(found['n'])
+        return (counts[1] - counts[0])/8
+    plain = per_step([])
+    yield number('synchronisations, plain', 'synchronisations of a plain step', plain, '', 1, 'per step')
+    for name, cbs in setups.items(): yield number(f'synchronisations, {name}', f'synchronisations that {name} adds to a step', per_step(cbs) - plain, '', 1, 'per step')
+
+
+ROWS = {o.__name__: o for o in (sam_peer, sam, ema, swa, batch_filter, guards, sampling, max_bs, bs_find, imports, synchronisations)}
+
+
+# --- as work grows
+
+def mlp(n):
+    "A net of some `n` parameters in square layers"
+    depth = 2 if n < 1e6 else 4 if n < 1e7 else 10 if n < 1e8 else 25
+    width = round((n/depth)**.5)
+    return nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(depth))), width
+
+
+def seconds(act, reps):
+    act()
+    found = []
+    for _ in range(reps):
+        began = time.perf_counter()
+        act()
+        found.append(time.perf_counter() - began)
+    return np.median(found)
+
+
+def growth(bench):
+    "A record for each row and size: seconds"
+    out = []
+    def note(row, of, size, value): out.append(dict(row=row, of=of, size=int(size), seconds=value))
+    for size in (1e5, 1e6) if bench.quick else (1e5, 1e6, 1e7, 1e8):
+        reps = 5 if size < 1e8 else 2
+        def learner(cbs):
+            set_seed(0)
+            net, width = mlp(size)
+            x, y = torch.randn(8*2, width), torch.randint(0, width, (16,))
+            return Learner(toy_dls(x, y, bs=8), net, loss_func=CrossEntropyLossFlat(), opt_func=SGD, path=tempfile.gettempdir(), cbs=[cb() for cb in cbs] + [NoValidation()])
+        swa_ = lambda: SWA(start=0., every=1, validate=False, keep='last')
+        for name, cbs in {'plain step': [], 'SAM()': [SAM], 'BatchLossFilter(0.5)': [lambda: BatchLossFilter(.5)]}.items():
+            note(name, 'parameters', size, seconds(Fit(learner(cbs)), reps)/2)
+        for name, make in {'EMA, own time': EMA, 'SWA, own time': swa_, 'SkipNonFinite, own time': SkipNonFinite, 'Rollback(every=2), own time': lambda: Rollback(every=2)}.items():
+            learn = learner([timed(make)])
+            fit, cb, found = Fit(learn), learn.cbs.filter(lambda o: hasattr(o, 'own'))[0], []
+            for _ in range(reps + 1):
+                cb.own = 0.
+                fit()
+                found.append(cb.own/2)
+            note(name, 'parameters', size, np.median(found[1:]))
+            del learn, fit, cb
+            gc.collect()
+        a, b = ([torch.zeros(p.shape) for p in mlp(size)[0].parameters()] for _ in range(2))
+        note('a bare copy of the weights', 'parameters', size, seconds(lambda: torch._foreach_copy_(a, b), 5*reps))   # noqa: B023
+    for size in (8, 32) if bench.quick else (8, 32, 128, 512):
+        for name, cbs in {'plain step': [], 'SAM()': [SAM], 'BatchLossFilter(0.5)': [lambda: BatchLossFilter(.5)], 'SkipNonFinite()': [SkipNonFinite], 'EMA()': [EMA]}.items():
+            learn = bench.learner(cbs, 2, net=timm.create_model('test_resnet', num_classes=10), size=32, bs=size)
+            note(name, 'batch', size, seconds(Fit(learn), 5)/2)
+    for size in (1e4, 1e5) if bench.quick else (1e4, 1e5, 1e6, 1e7):
+        dl = DataLoaders(TfmdDL(range(int(size)), bs=64, shuffle=True, num_workers=0)).weighted(np.random.default_rng(0).random(int(size))).train
+        note("WeightedSampling, an epoch's draw", 'items', size, seconds(dl.get_idxs, 3))
+        perm = torch.Generator().manual_seed(0)
+        note('a bare torch.randperm', 'items', size, seconds(lambda: torch.randperm(int(size), generator=perm), 3))   # noqa: B023
+    return pd.DataFrame(out)
+
+
+def main():
+    p = parser(__doc__, 'rows', [*ROWS, 'growth'])
+    p.add_argument('--rounds', type=int, default=8)
+    p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    p.add_argument('--model', default='resnet18', help="a timm model, e.g. resnet50 or vit_small_patch16_224")
+    p.add_argument('--size', type=int, default=64, help='pixels')
+    p.add_argument('--bs', type=int, default=32)
+    p.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    bench, chosen = Bench(args), args.rows or [*ROWS, 'growth']
+    facts = machine(PACKAGES, args.device) | dict(net=f'{bench.model}, {bench.size} px, batch {bench.bs}, {bench.precision}')
+    records = []
+    for name in (o for o in ROWS if o in chosen):
+        began = time.perf_counter()
+        for o in ROWS[name](bench) or []:
+            records.append(dict(group=name, **o))
+            print(f"{o['row']:45} {o['ratio']:8.4f}  ({o['q25']:.4f} to {o['q75']:.4f})  target {TARGETS.get(o['row'], '')}", flush=True)
+        print(f'    {name}: {time.perf_counter() - began:.0f} s', flush=True)
+    if records:
+        columns = 'group', 'row', 'what', 'beside', 'ratio', 'q25', 'q75', 'rounds', 'ours', 'theirs', 'unit'
+        store(args.out, 'cost', pd.DataFrame(records, columns=columns).round(5), 'group', facts)
+    if 'growth' in chosen and args.device == 'cpu':
+        frame = growth(bench)
+        store(args.out, 'cost_growth', frame.round(9), 'row', facts)
+        print(frame.pivot_table(index=['of', 'row'], columns='size', values='seconds').to_string())
+
+
+if __name__ == '__main__': main()
