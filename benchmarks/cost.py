@@ -41,7 +41,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from common import machine, parser, store
 from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling
 from fastai_recipes.averaging import reestimate_bn_
-from fastai_recipes.testing import counted, quiet, small_convnet, toy_dls
+from fastai_recipes.testing import counted, quiet, toy_dls
 
 PACKAGES = ['fastai', 'fastcore', 'torch', 'timm', 'pytorch_optimizer', 'ema-pytorch', 'torch-ema', 'accelerate', 'lightning', 'numpy']
 LR = 1e-3
@@ -511,7 +511,7 @@ def growth(bench):
     def note(row, of, size, value): out.append(dict(row=row, of=of, size=int(size), seconds=value))
     for size in (1e5, 1e6) if bench.quick else (1e5, 1e6, 1e7, 1e8):
         reps = 5 if size < 1e8 else 2
-        def learner(cbs):
+        def learner(cbs, size=size):
             set_seed(0)
             net, width = mlp(size)
             x, y = torch.randn(8*2, width), torch.randint(0, width, (16,))

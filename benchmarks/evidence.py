@@ -32,10 +32,10 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from common import machine, parser, store
-from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Ensemble, FocalLoss, Rollback, SkipNonFinite, WeightedSampling, class_weights,
+from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Ensemble, FocalLoss, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling, class_weights,
                                 cross_validate, opt_func, paired, snapshot_ensemble, soup)
 from fastai_recipes.core import is_validation
-from fastai_recipes.testing import small_convnet, toy_dls
+from fastai_recipes.testing import CPUMixedPrecision, small_convnet, toy_dls
 
 PACKAGES = ['fastai', 'fastcore', 'torch', 'scikit-learn', 'timm', 'pytorch_optimizer', 'numpy']
 RATES = 1e-3, 3e-3, 1e-2, 3e-2       # of the sweep
@@ -235,7 +235,7 @@ def souped(run):
 
 # --- setups: for each family of tasks what is compared with what; the card that shows the row
 
-PLAIN = with_cbs()
+PLAIN, BACK = with_cbs(), partial(Rollback, every=10, threshold=2., lr_mult=.001)
 SETUPS = {
     'general': (GENERAL, 'plain', PLAIN, {
         'SAM()': ('sam', with_cbs(SAM)), 'SAM(0.2)': ('sam', with_cbs(partial(SAM, .2))), 'SAM(1, adaptive=True)': ('sam', with_cbs(partial(SAM, 1., adaptive=True))),
@@ -270,7 +270,9 @@ SETUPS = {
         f'{MEMBERS} folds as an ensemble': ('ensemble', folds), 'snapshots of 4 cycles': ('ensemble', snapshots),
         'distilled from the ensemble': ('ensemble', distilled), f'soup of {MEMBERS} fine-tunings': ('ensemble', souped)}),
     'NaN': (BROKEN, 'plain', PLAIN, {'SkipNonFinite()': ('guards', with_cbs(SkipNonFinite))}),
-    'rate': (FAST, 'plain', PLAIN, {'Rollback(every=10, threshold=2, lr_mult=0.001)': ('guards', with_cbs(partial(Rollback, every=10, threshold=2., lr_mult=.001)))}),
+    'rate': (FAST, 'plain', PLAIN, {
+        'Rollback(every=10, threshold=2, lr_mult=0.001)': ('guards', with_cbs(BACK)),
+        'float16 with Fp16Guard(), SkipNonFinite() and that Rollback': ('guards', with_cbs(CPUMixedPrecision, Fp16Guard, SkipNonFinite, BACK))}),
 }
 
 
@@ -351,6 +353,13 @@ def collect(pool, jobs, seconds=None):
     return pd.DataFrame(rows, columns=['family', 'task', 'seed', 'setup', 'epochs', 'score', 'log_loss', 'seconds'])
 
 
+def text(c, verdict, digits):
+    "The gain with its interval, and what that says"
+    if verdict == 'same': return 'the same'
+    low, high = c.interval
+    return f'{c.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})' + ('' if verdict == 'null' else f' {verdict}')
+
+
 def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
     "A record: both means with standard errors, and the paired gain with its 95 % interval"
     out = []
@@ -364,7 +373,7 @@ def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
         out.append(dict(card=card, family=family, setup=name, task=task, budget=budget, metric=what, beside=SETUPS[family][1], seeds=len(a), lr=lr,
                         plain_epochs=int(plain.epochs.iloc[0]), epochs=int(runs.epochs.iloc[0]), cost=cost, plain=a.mean(), plain_se=a.std(ddof=1)/len(a)**.5,
                         score=b.mean(), score_se=b.std(ddof=1)/len(b)**.5, gain=c.difference, gain_se=c.se, low=low, high=high, worst=(b - a).min() if better > 0 else (b - a).max(),
-                        verdict=verdict))
+                        verdict=verdict, shown=text(c, verdict, 3 if column == 'log_loss' else 2)))
     return out
 
 

@@ -148,12 +148,6 @@ def cost_picture(cost, path):
     plt.close(fig)
 
 
-def interval(o):
-    digits = 3 if o.metric == 'log loss' else 2
-    text = f'{o.gain:+.{digits}f} ({o.low:+.{digits}f} to {o.high:+.{digits}f})'
-    return {'gain': f'{text} gain', 'loss': f'{text} loss', 'null': text, 'same': 'the same'}[o.verdict]
-
-
 def mean(value, se, metric): return f'{value:.3f} ± {se:.3f}' if metric == 'log loss' else f'{value:.2f} ± {se:.2f}'
 
 
@@ -163,8 +157,8 @@ def evidence(df, f):
         rows = []
         for (setup, task, metric), g in df[df.family == family].groupby(['setup', 'task', 'metric'], sort=False):
             e, t = g[g.budget == 'epochs'].iloc[0], g[g.budget == 'time'].iloc[0]
-            rows.append([f'`{setup}`' if '(' in setup or '_' in setup else setup, task, metric, mean(e.plain, e.plain_se, metric), mean(e.score, e.score_se, metric), interval(e),
-                         f'{e.cost:.2f}', str(t.epochs), mean(t.score, t.score_se, metric), interval(t)])
+            rows.append([f'`{setup}`' if '(' in setup or '_' in setup else setup, task, metric, mean(e.plain, e.plain_se, metric), mean(e.score, e.score_se, metric), e.shown,
+                         f'{e.cost:.2f}', str(t.epochs), mean(t.score, t.score_se, metric), t.shown])
         if not rows: continue
         epochs = ', '.join(map(str, sorted(df[df.family == family].plain_epochs.unique())))
         sections.append(f'## {title}\n\n{text} {epochs} epochs.\n\n' + table(
