@@ -39,6 +39,7 @@ from fastai_recipes.testing import CPUMixedPrecision, small_convnet, toy_dls
 
 PACKAGES = ['fastai', 'fastcore', 'torch', 'scikit-learn', 'timm', 'pytorch_optimizer', 'numpy']
 RATES = 1e-3, 3e-3, 1e-2, 3e-2       # of the sweep
+QUICK = 2                            # epochs, of --quick
 SWEEP_SEEDS = 1000, 1001, 1002       # which no row uses
 
 
@@ -318,19 +319,26 @@ def swept(job):
     family, task, name, lr, epochs = job
     tasks, base, plain, setups = SETUPS[family]
     setup = plain if name == base else setups[name][1]
-    return *job, np.mean([train(setup, tasks[task], seed, lr, epochs)[1] for seed in SWEEP_SEEDS])
+    seeds = SWEEP_SEEDS[:1] if epochs == QUICK else SWEEP_SEEDS
+    return *job, np.mean([train(setup, tasks[task], seed, lr, epochs)[1] for seed in seeds])
 
 
 def own_rates(name): return name.startswith('opt_func')
 
 
+def like(family, task):
+    "Whose sweep a task uses: the same data in good order"
+    if family not in ('NaN', 'many'): return family, task
+    return 'general', next(n for n, o in GENERAL.items() if o.data == SETUPS[family][0][task].data and not o.wrong)
+
+
 def rates_of(pool, chosen, epochs_of, quick):
     "The best rate for each task, by the log loss of the plain setup; for each other optimizer its own, from as many around the one it suggests"
-    jobs = []
+    jobs, wanted = [], {}
     for family, task, names in chosen:
-        base = SETUPS[family][1]
-        if family == 'rate': continue
-        for name in [base, *filter(own_rates, names)]:
+        if family != 'rate': wanted.setdefault(like(family, task), {SETUPS[like(family, task)[0]][1]: 1}).update(dict.fromkeys(filter(own_rates, names)))
+    for (family, task), names in wanted.items():
+        for name in names:
             suggested = opt_func(name.split("'")[1]) if own_rates(name) else None
             rates = RATES if suggested is None else [OPT_LR[name]*o for o in (.3, 1., 3., 10.)]
             jobs += [(family, task, name, float(o), epochs_of(family, task)) for o in (rates[1:2] if quick else rates)]
@@ -344,6 +352,7 @@ def rates_of(pool, chosen, epochs_of, quick):
 
 def rate(rates, family, task, name):
     if family == 'rate': return 100.
+    family, task = like(family, task)
     return rates.get((family, task, name), rates[family, task, SETUPS[family][1]])
 
 
@@ -380,6 +389,12 @@ def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
 OPT_LR = {}
 
 
+class InProcess(contextlib.nullcontext):
+    "In the place of a pool of one"
+    def __enter__(self): return self
+    def imap_unordered(self, func, jobs, **_): return map(func, jobs)
+
+
 def begin():
     "In each process"
     torch.set_num_threads(1)
@@ -403,8 +418,8 @@ def main():
         chosen += [(family, task, names) for task in (list(tasks)[:1] if args.quick else tasks) if names]
     known = {}
     if args.costs: known = {(r.family, r.task, r.setup): r.cost for r in pd.read_csv(args.costs).itertuples()}
-    def epochs_of(family, task): return 3 if args.quick else SETUPS[family][0][task].epochs
-    with multiprocessing.get_context('fork').Pool(args.processes, begin) as pool:
+    def epochs_of(family, task): return QUICK if args.quick else SETUPS[family][0][task].epochs
+    with multiprocessing.get_context('fork').Pool(args.processes, begin) if args.processes > 1 else InProcess() as pool:
         rates = rates_of(pool, chosen, epochs_of, args.quick)
         print(f'rates: {time.perf_counter() - began:.0f} s', flush=True)
         def plan(family, task, names): return {n: (rate(rates, family, task, n), epochs_of(family, task)) for n in [SETUPS[family][1], *names]}

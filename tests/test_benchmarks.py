@@ -1,7 +1,6 @@
 "The benchmarks run, their results are those of the pages, and no row that was promised is missing."
-import os
+import logging
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,11 +15,14 @@ import cost, evidence, pages  # noqa: E402
 GROUPS = [o for o in cost.ROWS if o != 'imports']     # which starts whole processes
 
 
-def run(script, *args):
-    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    res = subprocess.run([sys.executable, '-W', 'ignore', str(HERE/script), *map(str, args)], capture_output=True, text=True, env=env)
-    assert res.returncode == 0, f'{res.stdout[-2000:]}\n{res.stderr[-4000:]}'
-    return res.stdout
+@pytest.fixture
+def run(monkeypatch):
+    "Run a script's `main` in this process, which has imported everything already"
+    def main(script, *args):
+        monkeypatch.setattr(sys, 'argv', [script.__file__, *map(str, args)])
+        script.main()
+    yield main
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize('name', ['benchmarks.md', 'evidence.md'])
@@ -74,22 +76,23 @@ def test_no_figure_of_a_file_that_is_gone():
 
 
 @pytest.mark.parametrize('group', [GROUPS[:6], [*GROUPS[6:], 'growth']], ids=lambda o: ' '.join(o))
-def test_cost_runs(group, tmp_path):
+def test_cost_runs(group, run, tmp_path):
     "Each row at a tiny size"
-    run('cost.py', '--quick', '--rounds', 1, '--threads', 1, '--out', tmp_path, '--rows', *group)
+    run(cost, '--quick', '--rounds', 1, '--threads', 1, '--out', tmp_path, '--rows', *group)
     found = pd.read_csv(tmp_path/'cost.csv')
     assert set(found.group) == set(group) - {'growth'} and (found.ratio.notna()).all()
 
 
-def test_evidence_runs(tmp_path):
-    "Each family at a tiny size; a second run with the costs of the first gives the same to the digit"
-    setups = [next(iter(o[3])) for o in evidence.SETUPS.values()]
-    setups += ['fit_plateau', "opt_func('ranger')", 'distilled from the ensemble']
-    args = '--quick', '--seeds', 2, '--processes', 1, '--setups', *dict.fromkeys(setups)
-    run('evidence.py', *args, '--out', tmp_path/'a')
-    run('evidence.py', *args, '--out', tmp_path/'b', '--costs', tmp_path/'a'/'evidence.csv')
-    a, b = (pd.read_csv(tmp_path/o/'evidence.csv') for o in 'ab')
-    assert len(a) and a.equals(b)
+def test_evidence_runs(run, tmp_path):
+    "Each setup at a tiny size; a second run of some with the costs of the first gives the same to the digit"
+    args = '--quick', '--seeds', 2, '--processes', 1
+    run(evidence, *args, '--out', tmp_path/'a')
+    first = pd.read_csv(tmp_path/'a'/'evidence.csv')
+    assert set(first.setup) == {n for o in evidence.SETUPS.values() for n in o[3]} and first[['plain', 'score', 'gain']].notna().all().all()
+    again = 'SAM()', 'WeightedSampling(\'sqrt\')', 'fine_tune_stages()'
+    run(evidence, *args, '--out', tmp_path/'b', '--costs', tmp_path/'a'/'evidence.csv', '--setups', *again)
+    second = pd.read_csv(tmp_path/'b'/'evidence.csv')
+    pd.testing.assert_frame_equal(first[first.setup.isin(again)].reset_index(drop=True), second)
 
 
 def test_the_others_of_a_file_stay(tmp_path):
