@@ -1,7 +1,7 @@
 """What each callback and recipe costs, beside what people would use in its place.
 
 Ours and the peer take turns in one process, so that a busy machine slows both; a row is the median over rounds of the paired ratios,
-with its quartiles. Import times are those of fresh processes in turns; trials, synchronisations and bytes are counted, not timed.
+with its quartiles. Import times are those of fresh processes; trials, synchronisations and bytes are counted, not timed.
 Writes cost.csv, cost_growth.csv and cost_machine.csv beside this file; pages.py makes the page and the picture of them.
 
 On a GPU: python benchmarks/cost.py --device cuda --model resnet50 --size 224 --bs 64 --precision bf16 --out benchmarks/cuda_bf16
@@ -426,21 +426,15 @@ def bs_find(bench):
 
 
 def imports(bench):
-    "Fresh processes: fastai alone, and fastai with us, in turns; and our own part within a process"
-    def fresh(first):
-        code = (f'import time; t = time.perf_counter(); import {first}; a = time.perf_counter(); import fastai_recipes.all; '
-                'print(a - t, time.perf_counter() - a)')
-        return [float(o) for o in subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split()]
-    rounds = 1 if bench.quick else 5
-    found = {'fastai.vision.all': [], 'fastai.basics': []}
-    for i in range(rounds + 1):
-        for first, o in found.items():
-            seconds = fresh(first)
-            if i: o.append(seconds)                       # the first round fills the disk's cache
-    for first, o in found.items():
-        o = np.array(o)
-        row = 'import beyond fastai' if first == 'fastai.vision.all' else 'import beyond fastai.basics'
-        yield ratio(row, 'import fastai_recipes.all after it', o[:, 1], f'import {first}', o[:, 0])
+    "Fresh processes, in each of them fastai first and then us"
+    code = ('import time; t = time.perf_counter(); import fastai.vision.all; a = time.perf_counter(); import fastai_recipes.all; '
+            'print(a - t, time.perf_counter() - a)')
+    rounds, found = 1 if bench.quick else 4, []
+    for _ in range(rounds + 1):
+        res = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True)
+        found.append([float(o) for o in res.stdout.split()])
+    fastai, ours = np.array(found[1:]).T                                                     # the first one fills the disk's cache
+    yield ratio('import beyond fastai', 'import fastai_recipes.all after it', ours, 'import fastai.vision.all', fastai)
 
 
 @contextmanager
@@ -546,7 +540,7 @@ def growth(bench):
 
 def main():
     p = parser(__doc__, 'rows', [*ROWS, 'growth'])
-    p.add_argument('--rounds', type=int, default=8)
+    p.add_argument('--rounds', type=int, default=6)
     p.add_argument('--threads', type=int, default=2)
     p.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     p.add_argument('--model', default='resnet18', help="a timm model, e.g. resnet50 or vit_small_patch16_224")
