@@ -1,14 +1,15 @@
 # make demo   train on real digits with and without the callbacks   make test   everything that CI runs
+# make bench   costs beside peers and gains over seeds, some 20 minutes; writes the CSVs of benchmarks/ and the two pages of them
 # Each sets up what it needs: .venv with the package and its tools. PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test test-all lint docs run export release-check hooks clean
+.PHONY: help demo bench cards test test-all lint docs run export release-check hooks clean
 
 help:
-	@sed -n '1,2p' Makefile; echo "others: make docs (the site), test-all, lint, run (notebooks, storing outputs), export (notebooks to package and README), release-check, hooks (git), clean"
+	@sed -n '1,3p' Makefile; echo "others: make docs (the site), cards (method cards, after bench), test-all, lint, run (notebooks, storing outputs), export (notebooks to package and README), release-check, hooks (git), clean"
 
 $(INSTALLED): pyproject.toml settings.ini setup.py
 	@echo "Installing into $(VENV): torch with CUDA is some 6 GB, this takes a few minutes the first time."
@@ -18,6 +19,16 @@ $(INSTALLED): pyproject.toml settings.ini setup.py
 
 demo: $(INSTALLED)
 	$(BIN)/python -W ignore::FutureWarning benchmarks/demo.py
+
+bench: $(INSTALLED)
+	$(BIN)/python -W ignore benchmarks/cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/evidence.py
+	$(BIN)/python benchmarks/pages.py
+
+# The method cards and the guide that show rows of these results
+cards: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py `cd nbs && grep -lE 'benchmarks/(cost|evidence).csv' *.ipynb` which_first
+	$(BIN)/nbdev-clean
 
 # Two processes of one thread each, the width of the machines that CI has
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -238,7 +238,10 @@ class _Noise(Callback):
 
     def before_validate(self): raise CancelValidException
 
-def _dot(tensors): return sum(t.double().square().sum().item() for t in tensors)
+def _dot(tensors):
+    "The sum of their squares; in pieces, as a copy in float64 would be twice as large as the tensor"
+    norms = [torch.linalg.vector_norm(o, dtype=torch.float64) for t in tensors for o in t.reshape(-1).split(2**16)]
+    return torch.stack(norms).square().sum().item()
 
 def _added(total, params):
     for p in params:
