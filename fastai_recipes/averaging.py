@@ -33,12 +33,11 @@ from contextlib import contextmanager
 from warnings import warn
 
 import torch
-import torch.distributed as dist
 from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import find_bs
 from torch import Tensor, nn
 
-from .core import (StepCallback, all_finite, autocast_of, average_, check_choice, check_range, is_search, is_validation, named_tensors,
+from .core import (StepCallback, all_finite, autocast_of, average_, check_choice, check_range, is_search, is_validation, named_tensors, process_mean,
                                   reached, tensor_slots, trainable, training_dl, untouched_rng, unwrapped)
 
 # %% ../nbs/11_averaging.ipynb #decay
@@ -269,10 +268,9 @@ def reestimate_bn_(
             ok = all_finite(stats)
             for b, was in zip(stats, before, strict=True): b.copy_(torch.where(ok, b, was))    # `SkipNonFinite` has left such a batch out, too
             n += 1
-        if n and dist.is_available() and dist.is_initialized():
+        if n:
             for m in layers:
-                for stat in (m.running_mean, m.running_var):
-                    dist.all_reduce(stat); stat /= dist.get_world_size()
+                for stat in (m.running_mean, m.running_var): stat.copy_(process_mean(stat))
     finally:
         for m, momentum in zip(layers, momenta, strict=True): m.momentum = momentum
         for m, training in modes: m.training = training

@@ -40,8 +40,8 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from .averaging import WeightAverage
 from .batch_filter import BatchLossFilter, rows
 from .checkpoint import Checkpoint
-from .core import (SecondPass, SeenBatch, StepCallback, check_range, distributed_classes, grad_scaler, is_search, is_validation, model_device,
-                                 no_trace, rerun_batch, trainable)
+from .core import (SecondPass, SeenBatch, StepCallback, check_range, distributed_classes, grad_scaler, in_all_processes, is_search, is_validation, model_device,
+                                 n_processes, no_trace, rerun_batch, trainable)
 from .guards import Fp16Guard, Rollback, SkipNonFinite
 from .weighting import WeightedSampling
 
@@ -110,11 +110,7 @@ def _fits(learn, train, valid, n_steps, n_batches):
         fits = False
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
-    if dist.is_available() and dist.is_initialized():
-        votes = torch.tensor(int(fits), device=model_device(learn.model))
-        dist.all_reduce(votes, dist.ReduceOp.MIN)
-        fits = bool(votes)
-    return fits
+    return bool(in_all_processes(torch.tensor(fits, device=model_device(learn.model))))
 
 def _left_out(): return Checkpoint, WeightedSampling, *distributed_classes('DistributedTrainer')
 
@@ -272,8 +268,8 @@ def bs_find(self:Learner,
             if noise.n == n: raise RuntimeError('bs_find: no batch gave finite gradients')
     g, s = noise.history[-1]
     dens, nums = np.array(noise.blocks).T
-    if dist.is_available() and dist.is_initialized():
-        all_blocks = [None]*dist.get_world_size()
+    if n_processes() > 1:
+        all_blocks = [None]*n_processes()
         dist.all_gather_object(all_blocks, (g, s, dens, nums))
         g, s = np.mean([o[0] for o in all_blocks]), np.mean([o[1] for o in all_blocks])
         dens, nums = (np.concatenate([o[i] for o in all_blocks]) for i in (2, 3))

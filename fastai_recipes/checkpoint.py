@@ -36,7 +36,7 @@ from fastcore.foundation import L
 from torch import Tensor
 
 import fastai_recipes
-from .core import (check_range, grad_scaler, is_search, is_validation, model_device, named_tensors, rng_state, set_rng_state,
+from .core import (check_range, grad_scaler, is_search, is_validation, model_device, n_processes, named_tensors, rng_state, set_rng_state,
                                  shuffle_state, training_dl, unwrapped)
 
 # %% ../nbs/15_checkpoint.ipynb #file
@@ -116,8 +116,8 @@ def _set_shuffle(learn, state):
 
 def _all_ranks(o):
     "What each process has, by rank"
-    if not (dist.is_available() and dist.is_initialized()): return [o]
-    found = [None]*dist.get_world_size()
+    if n_processes() == 1: return [o]
+    found = [None]*n_processes()
     dist.all_gather_object(found, o)
     return found
 
@@ -180,7 +180,7 @@ def _check_same(learn, state, path):
     if differ:
         n = differ[0]
         raise ValueError(f'{path}: the checkpoint is of another model; {len(differ)} tensors differ, the first is {n!r}: {then.get(n, "none")} there, {now.get(n, "none")} here')
-    n = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    n = n_processes()
     if n != len(state['ranks']): raise ValueError(f"{path}: the checkpoint is of {len(state['ranks'])} processes; here are {n}")
 
 # %% ../nbs/15_checkpoint.ipynb #checkpoint

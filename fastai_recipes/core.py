@@ -17,12 +17,13 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/core.html.md"""
 # %% auto #0
 __all__ = ['check_range', 'check_choice', 'trainable', 'model_device', 'rng_state', 'set_rng_state', 'replay_rng',
            'distributed_classes', 'training_dl', 'shuffle_state', 'set_shuffle_state', 'untouched_rng', 'hold_bn',
-           'copied_into', 'weights_put_back', 'real_view', 'new_gradients', 'StepCallback', 'abandon_step', 'is_search',
-           'is_validation', 'reached', 'mixed_precision', 'grad_scaler', 'SeenBatch', 'autocast_of', 'rerun_batch',
-           'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced', 'per_sample_loss', 'average_',
-           'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'watched_slots', 'metric_names', 'check_metric',
-           'recorded', 'validated', 'lower_is_better', 'Diverged', 'TrainedState', 'Snapshot', 'no_trace',
-           'LearnerFactory', 'copied_model', 'copied_learner', 'as_method']
+           'copied_into', 'weights_put_back', 'buffers_put_back', 'real_view', 'new_gradients', 'StepCallback',
+           'abandon_step', 'is_search', 'is_validation', 'reached', 'mixed_precision', 'grad_scaler', 'SeenBatch',
+           'autocast_of', 'rerun_batch', 'StandIn', 'SecondPass', 'in_second_pass', 'no_grad_sync', 'unreduced',
+           'per_sample_loss', 'average_', 'unwrapped', 'named_tensors', 'tensor_slots', 'all_finite', 'n_processes',
+           'in_all_processes', 'process_mean', 'watched_slots', 'metric_names', 'check_metric', 'recorded', 'validated',
+           'lower_is_better', 'Diverged', 'TrainedState', 'Snapshot', 'no_trace', 'LearnerFactory', 'copied_model',
+           'copied_learner', 'as_method']
 
 # %% ../nbs/00_core.ipynb #imports
 import inspect, io, math, numbers, random, sys, weakref
@@ -33,6 +34,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from fastai.callback.core import Callback, CancelBackwardException, CancelFitException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixHandler
@@ -224,6 +226,17 @@ def weights_put_back(
         with torch.no_grad():
             if params: torch._foreach_copy_(params, saved)
 
+@contextmanager
+def buffers_put_back(
+    model:nn.Module, # Its parameters are left alone
+) -> Iterator[None]: # A context
+    "After the body `model` has its buffers from before, the same tensors with the same values"
+    kept = [(m._buffers, k, b, b.clone()) for m in model.modules() for k, b in m._buffers.items() if b is not None]
+    try: yield
+    finally:
+        with torch.no_grad():
+            for store, k, b, was in kept: store[k] = b.copy_(was)
+
 def real_view(
     t:Tensor, # Real or complex
 ) -> Tensor: # The same memory; a complex number is a pair of real ones, as PyTorch's optimizers see it
@@ -362,6 +375,7 @@ def rerun_batch(
     kept = {k: getattr(learn, k) for k in ('pred', 'loss', 'loss_grad')}
     with ExitStack() as stack:
         stack.enter_context(hold_bn(learn.model))
+        stack.enter_context(buffers_put_back(learn.model))      # those of other layers, such as spectral normalisation's vectors
         stack.enter_context(replay_rng(batch.rng))
         stack.enter_context(batch.current(learn))
         stack.enter_context(_autocast_again(learn))
@@ -604,6 +618,28 @@ def all_finite(
     sums = [t.detach().sum(dtype=torch.promote_types(t.dtype, torch.float32)) for t in tensors if t.is_floating_point() or t.is_complex()]
     if not sums: return torch.tensor(True)
     return torch.isfinite(torch.stack([o.to(sums[0].device) for o in sums])).all()
+
+def n_processes() -> int: # 1 if training is not distributed
+    "How many processes train together"
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+def in_all_processes(
+    ok:Tensor, # Shape (), bool; each process must ask
+) -> Tensor: # Shape (), bool, the same in each process
+    "Is it true in all processes that train together?"
+    if n_processes() == 1: return ok
+    votes = ok.to(torch.uint8)
+    dist.all_reduce(votes, dist.ReduceOp.MIN)
+    return votes.bool()
+
+def process_mean(
+    t:Tensor, # Floating point, of the same shape in each process; each process must ask
+) -> Tensor: # A new tensor, the same in each process
+    "The mean over all processes that train together"
+    if n_processes() == 1: return t
+    total = t.detach().clone()
+    dist.all_reduce(total)
+    return total/n_processes()
 
 # %% ../nbs/00_core.ipynb #watched
 def watched_slots(

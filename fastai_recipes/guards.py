@@ -32,7 +32,6 @@ from warnings import warn
 
 import pandas as pd
 import torch
-import torch.distributed as dist
 from fastai.callback.core import Callback, CancelBatchException
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.learner import Learner
@@ -40,8 +39,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .core import (Diverged, SecondPass, StepCallback, TrainedState, abandon_step, all_finite, autocast_of, check_choice, check_range,
-                                 grad_scaler, hold_bn, in_second_pass, is_search, is_validation, mixed_precision, model_device,
-                                 named_tensors, replay_rng, rng_state, set_rng_state, tensor_slots, unwrapped, watched_slots)
+                                 grad_scaler, hold_bn, in_all_processes, in_second_pass, is_search, is_validation, mixed_precision, model_device,
+                                 named_tensors, process_mean, replay_rng, rng_state, set_rng_state, tensor_slots, unwrapped, watched_slots)
 
 # %% ../nbs/13_guards.ipynb #first
 def _inside(o):
@@ -161,11 +160,7 @@ class SkipNonFinite(StepCallback):
         loss = learn.loss.detach()
         parts = dict(loss=[loss], buffers=[store[k] for store, k in self._slots if store[k] is not None])   # None while BatchNorm is held
         if not grad_scaler(learn): parts['gradients'] = [p.grad for g in learn.opt.param_lists for p in g if p.grad is not None]
-        ok = all_finite(t for ts in parts.values() for t in ts)
-        if dist.is_available() and dist.is_initialized():
-            ok = ok.to(torch.uint8)
-            dist.all_reduce(ok, dist.ReduceOp.MIN)
-            ok = ok.bool()
+        ok = in_all_processes(all_finite(t for ts in parts.values() for t in ts))
         if self._waits:
             if not ok: self._skip(next((k for k, ts in parts.items() if not all_finite(ts)), 'another process'))
         else: self._mask(ok, loss)
@@ -319,7 +314,8 @@ class Rollback(StepCallback):
         if self.good is not None or is_search(self.learn): return
         if self._slots is None: self._slots = watched_slots(self.learn.model)
         broken = next((n for n, (store, k) in tensor_slots(self.learn.model).items() if any(o[0] is store and o[1] == k for o in self._slots) and not all_finite([store[k]])), None)
-        if broken: raise ValueError(f'Rollback: training begins with the tensor {broken!r}, which is not finite; there is no good state to go back to')
+        if not in_all_processes(torch.tensor(broken is None, device=model_device(self.learn.model))):
+            raise ValueError(f'Rollback: training begins with {f"the tensor {broken!r}" if broken else "a tensor in another process"}, which is not finite; there is no good state to go back to')
 
     def before_batch(self):
         self._put_rate_back()
@@ -354,17 +350,19 @@ class Rollback(StepCallback):
         self._put_rate_back()
         self.good = None
 
-    def _finite(self): return bool(all_finite(store[k] for store, k in self._slots))
+    def _finite(self): return bool(in_all_processes(all_finite(store[k] for store, k in self._slots)))
 
     def _diverged(self):
         "Why, or None"
         learn = self.learn
         self._skipped = 0 if len(learn.yb) else self._skipped + 1
         if not len(learn.yb): values = [math.nan]
-        elif model_device(learn.model).type == 'cpu': values = [learn.loss.detach().mean().item()]
         else:
-            values = [self._late.read()] if self._late else []
-            self._late = _Later(learn.loss.detach().mean())
+            loss = process_mean(learn.loss.detach().mean())       # so that all decide alike
+            if loss.device.type == 'cpu': values = [loss.item()]
+            else:
+                values = [self._late.read()] if self._late else []
+                self._late = _Later(loss)
         for v in values:
             if v == 0 and not self.count: continue                # says nothing of how large losses are
             if math.isfinite(v):
@@ -397,7 +395,7 @@ class Rollback(StepCallback):
         if now: self.learn.opt.set_hyper('lr', self._raw)     # the schedule's rate is part of the state, not ours
         state = TrainedState(self.learn)
         if now: self.learn.opt.set_hyper('lr', now)
-        if not state.finite(self._slots):
+        if not in_all_processes(torch.tensor(state.finite(self._slots), device=model_device(self.learn.model))):
             if self.good is None:
                 amp = mixed_precision(self.learn)
                 if amp: amp.autocast.__exit__(None, None, None)

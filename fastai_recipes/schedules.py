@@ -23,6 +23,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedLin, SchedNo
 from fastai.callback.training import GradientClip
@@ -31,7 +32,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 
 from .averaging import SWA
-from .core import check_choice, check_metric, check_range, lower_is_better, reached, recorded
+from .core import check_choice, check_metric, check_range, lower_is_better, model_device, process_mean, reached, recorded
 
 # %% ../nbs/21_schedules.ipynb #rates
 def _peak(learn, who, lr):
@@ -146,8 +147,8 @@ class _Plateau(ParamScheduler):
         if self.every == 'epoch' and value is not None: self._check(value)
 
     def _check(self, value):
-        "A new value; a NaN is no progress"
-        self.losses = []
+        "A new value, the mean over processes; a NaN is no progress"
+        self.losses, value = [], process_mean(torch.tensor(value, dtype=torch.float64, device=model_device(self.learn.model))).item()
         score = value if self.lower else -value
         if score < self.best - self.min_delta: self.best, self.wait = score, 0
         else: self.wait += 1

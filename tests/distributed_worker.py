@@ -15,7 +15,7 @@ from fastai.optimizer import SGD
 from fastai.torch_core import rank_distrib, set_seed
 from torch import nn
 
-from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, SkipNonFinite, WeightedSampling
+from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite, WeightedSampling
 from fastai_recipes.testing import copied, exact_learner, quiet, toy_dls
 
 EPOCHS, LR, N, BS = 2, .1, 48, 6                     # BS in each process
@@ -36,6 +36,13 @@ class OneRank(Callback):
     def after_backward(self):
         self.n += 1
         if self.n in (2, 5) and rank_distrib() == 1: self.learn.loss = self.loss*float('nan')
+
+
+class Rises(Callback):
+    "One process' loss is thirty times as large for a while"
+    run_valid = False
+    def after_loss(self):
+        if 20 <= self.train_iter < 32 and rank_distrib() == 1: self.learn.loss_grad = self.learn.loss = self.loss*30
 
 
 class SeeInputs(Callback):
@@ -77,6 +84,14 @@ def train(name):
     return found
 
 
+def rolled_back():
+    "What `Rollback` did, and the weights"
+    x, y = (torch.cat([o]*4) for o in data())
+    learn = exact_learner(model(), toy_dls(x, y, bs=BS), opt_func=partial(SGD, mom=.9), cbs=[Rollback(every=5), Rises()])
+    with quiet(learn), learn.distrib_ctx(sync_bn=False, cpu=True): learn.fit(4, .02)
+    return learn.rollback.log[['epoch', 'batch', 'event', 'why', 'back_to_step']].values.tolist(), copied(learn.model)
+
+
 def resumed(folder):
     "A run never interrupted, and one that was and is resumed by a new Learner"
     def learner(*cbs):
@@ -113,5 +128,5 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     DistributedDL._broadcast = broadcast
     found = {name: deepcopy(train(name)) for name in SETUPS}
-    found['resumed'], found['max_bs'] = resumed(sys.argv[1]), largest()
+    found['resumed'], found['max_bs'], found['rolled back'] = resumed(sys.argv[1]), largest(), rolled_back()
     torch.save(found, f"{sys.argv[1]}/{os.environ['RANK']}.pt")

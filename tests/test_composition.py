@@ -4,13 +4,14 @@ Each combination is trained twice, by a Learner and by the reference, with the s
 rounding in float64; where single or half precision is part of it, to that. Two processes (`composition_worker.py`) do so too.
 `python tests/test_composition.py` writes the page nbs/composition.md, and a test fails if it differs.
 """
+import io
 import itertools
 import json
 import math
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,7 @@ FEATURES = {
     'GradientClip': dict(cbs=lambda: GradientClip(.1), ref=dict(clip=.1)),
     'MixUp': dict(cbs=lambda: MixUp(.4), ref=dict(mixup=.4), dtype=torch.float32, tol=1e-4),
     'no BatchNorm': dict(bn=False),
+    'other statistics': dict(model=lambda: net(True, Centre())),
     'timm transformer': dict(model=lambda: timm.create_model('test_vit', img_size=8, patch_size=4, in_chans=1, num_classes=10), tol=1e-5),
     'tabular model': dict(model=lambda: TabularModel([(5, 3)], 63, 10, [20], ps=.1, embed_p=.1),
                           data=lambda x: ((x[:, 0, 0, :1] > 0).long(), x.flatten(1)[:, 1:])),
@@ -102,7 +104,8 @@ FEATURES = {
 CALLBACKS = list(FEATURES)[:10]
 ONE_OF = [('fp16', 'fp16, overflows', 'bf16'), ('Adam', 'torch AdamW'), ('fit_one_cycle', 'fit_flat_cos', 'fine_tune'),
           ('staged transfer', 'fine_tune'),
-          ('no BatchNorm', 'timm transformer', 'tabular model', 'AWD-LSTM classifier'), ('BatchLossFilter', "BatchLossFilter(mode='mask')")]
+          ('no BatchNorm', 'other statistics', 'timm transformer', 'tabular model', 'AWD-LSTM classifier'),
+          ('BatchLossFilter', "BatchLossFilter(mode='mask')")]
 CANNOT = [('MixUp', 'tabular model'), ('MixUp', 'AWD-LSTM classifier'),        # fastai's mixes no whole numbers
           ('fp16', 'AWD-LSTM classifier'), ('fp16, overflows', 'AWD-LSTM classifier')]   # on a CPU torch has no LSTM in float16
 EXCLUDES = {frozenset(o) for names in ONE_OF for o in itertools.combinations(names, 2)} | {frozenset(o) for o in CANNOT}
@@ -115,9 +118,19 @@ def exported(learn):
     with quiet(learn), quiet(back): assert torch.equal(learn.get_preds()[0], back.get_preds(dl=learn.dls.valid)[0])
 
 
-def net(bn):
+class Centre(nn.Module):
+    "A layer with a statistic of its own that each training pass moves"
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('running', torch.zeros(36))
+    def forward(self, x):
+        if self.training: self.running.lerp_(x.detach().mean(0).to(self.running.dtype), .1)
+        return x - self.running
+
+
+def net(bn, *layers):
     body = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, bias=not bn), nn.BatchNorm2d(4) if bn else nn.Identity(), nn.Tanh())
-    return nn.Sequential(body, nn.Sequential(nn.Flatten(), nn.Dropout(.2), nn.Linear(36, 10)))
+    return nn.Sequential(body, nn.Sequential(nn.Flatten(), *layers, nn.Dropout(.2), nn.Linear(36, 10)))
 
 
 def text_classifier():
@@ -210,19 +223,23 @@ class Both:
         "Two calls of a fit method; between them what the features do there"
         learn = self.learn
         with quiet(learn):
-            if self.staged: learn.freeze()
             for i in range(2):
-                torch.manual_seed(i)
-                np.random.seed(i)
-                if i and self.staged: learn.unfreeze()
-                with self.context(learn):
-                    if self.kind == 'one_cycle': learn.fit_one_cycle(2, LR)
-                    elif self.kind == 'flat_cos': learn.fit_flat_cos(2, LR)
-                    elif self.kind == 'fine_tune': learn.fine_tune(1, LR)
-                    else: learn.fit(2, LR)
+                self.call(i)
                 if not i:
                     for do in self.between: do(learn)
         return named_tensors(learn.model)
+
+    def call(self, i):
+        "The first (0) or second (1) call"
+        learn = self.learn
+        torch.manual_seed(i)
+        np.random.seed(i)
+        if self.staged: (learn.unfreeze if i else learn.freeze)()
+        with quiet(learn), self.context(learn):
+            if self.kind == 'one_cycle': learn.fit_one_cycle(2, LR)
+            elif self.kind == 'flat_cos': learn.fit_flat_cos(2, LR)
+            elif self.kind == 'fine_tune': learn.fine_tune(1, LR)
+            else: learn.fit(2, LR)
 
     def expected(self):
         "The same by the reference, on the batches that the Learner has had"
@@ -280,6 +297,57 @@ NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new dra
 def test_alone(name, tmp_path): assert outcome([name], tmp_path) is None
 
 
+class Breaks(Callback):
+    "Ctrl-C after the n-th batch"
+    order, run_valid = 99, False
+    def __init__(self, n): self.left = n
+    def after_batch(self):
+        self.left -= 1
+        if self.left == 0: raise KeyboardInterrupt
+
+
+class Jumps(Callback):
+    "Weights are lost after the n-th step"
+    order, run_valid = 40, False
+    def __init__(self, n): self.left = n
+    def after_step(self):
+        self.left -= 1
+        if self.left == 0:
+            for p in self.learn.model.parameters(): p.data.fill_(torch.nan)
+
+
+@pytest.mark.parametrize('name', [n for n in FEATURES if 'between' not in FEATURES[n] and n != 'Checkpoint'])
+def test_resumed(name, tmp_path):
+    "With each feature: a training that was broken off in its second call, and resumed, ends as one that was not, to the bit"
+    models = []
+    for broken in (False, True):
+        both = Both(['Checkpoint', name], tmp_path/str(broken))
+        learn = both.learn
+        if broken: learn.add_cb(Breaks(20))
+        learn.remove_cb(both.batches)
+        try: both.train()
+        except KeyboardInterrupt:
+            both = Both(['Checkpoint', name], tmp_path/str(broken))
+            learn = both.learn
+            learn.remove_cb(both.batches)
+            with redirect_stdout(io.StringIO()): learn.resume()
+            both.call(1)
+        models.append(named_tensors(learn.model))
+    for n, t in models[0].items(): assert torch.equal(t, models[1][n]), n
+
+
+@pytest.mark.parametrize('name', [n for n in FEATURES if 'between' not in FEATURES[n] and n != 'Rollback'])
+def test_rolled_back(name, tmp_path):
+    "With each feature: after weights were lost training goes on from a good state, and averages with it"
+    both = Both(['Rollback', name], tmp_path)
+    learn = both.learn
+    learn.add_cb(Jumps(7))
+    both.train()
+    assert learn.rollback.log.event.tolist() == ['rollback'], learn.rollback.log
+    averages = {f'average of {n}': t for cb in learn.cbs for n, t in (getattr(cb, 'average', None) or {}).items()}
+    assert all(t.isfinite().all() for t in (named_tensors(learn.model) | averages).values())
+
+
 def as_expected(names, found):
     if names in REFUSED: assert found and REFUSED[names] in found, f'{names}: {found}'
     else: assert found is None, f'{names}: {found}'
@@ -324,9 +392,9 @@ def allowed(names): return not any(set(o) <= set(names) for o in (*EXCLUDES, *RE
 
 
 def several(names):
-    "More than two; of one that fails the smallest that does is printed, to be run in this folder"
+    "More than two; of one that fails the smallest that does is printed as two lines of Python, to be run in this folder"
     names = sorted(names, key=list(FEATURES).index)
-    note(f'python -c "from test_composition import *; print(Both({names}, Path(tempfile.mkdtemp())).distance())"')
+    note(f'from test_composition import *\nprint(Both({names}, Path(tempfile.mkdtemp())).distance())')
     with tempfile.TemporaryDirectory() as path: assert outcome(names, Path(path)) is None
 
 
@@ -360,7 +428,9 @@ def page():
     lines = ['# What works together', '',
              'Written by `tests/test_composition.py`, which trains every pair with a Learner and with a plain PyTorch loop '
              '(`tests/reference.py`) and compares all weights and buffers. *Works*: they agree to rounding in float64, '
-             'or to the precision that is part of the pair. In two processes each feature alone and each two callbacks are compared.', '',
+             'or to the precision that is part of the pair. In two processes each feature alone and each two callbacks are compared. '
+             'With each feature, too, a training is broken off and resumed by `Checkpoint`, and one whose weights are lost is put back '
+             'by `Rollback`.', '',
              '| | ' + ' | '.join(f'`{o}`' for o in CALLBACKS) + ' |', '|' + '---|'*(1 + len(CALLBACKS))]
     lines += [f"| {f'`{row}`' if row in CALLBACKS else row} | " + ' | '.join(cell(row, o) for o in CALLBACKS) + ' |' for row in FEATURES]
     lines += ['| two processes |' + ' works |'*len(CALLBACKS)]

@@ -149,3 +149,10 @@ def test_skipped_together(ranks):
     "What is not finite in one process is skipped by both"
     n = EPOCHS*len(BATCHES)
     for r in ranks: assert r['skip']['skipped'] == ([1, 0], n - 2)
+
+
+def test_rolled_back_together(ranks):
+    "A loss that rises in one process alone takes both back, at the same batch, to the same state"
+    (log, model), (log_1, model_1) = (r['rolled back'] for r in ranks)
+    assert log == log_1 and {tuple(o[2:4]) for o in log} == {('rollback', 'loss')}, log
+    assert same(model, model_1)
