@@ -254,7 +254,7 @@ def reestimate_bn_(
 ) -> int: # Number of batches; with 0 the statistics are as before
     "BatchNorm's running statistics as the mean over batches whose statistics are finite, and over processes; modes and momenta are as before"
     skip = {id(m) for m in frozen}
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None and id(m) not in skip]
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.running_mean is not None and id(m) not in skip]
     modes, momenta, n = [(m, m.training) for m in model.modules()], [m.momentum for m in layers], 0
     stats = [b for m in layers for b in m._buffers.values() if b is not None]
     model.train()
@@ -386,7 +386,7 @@ class SWA(WeightAverage):
         "Statistics that fit the average, from the training data, into the average"
         if self._fresh or not self.n_updates: return
         model = unwrapped(self.learn.model)
-        bns = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+        bns = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.running_mean is not None]
         if bns:
             with self.averaged(), untouched_rng(self.learn):
                 reestimate_bn_(model, self._inputs(), [m for m in bns if not self._trains.get(id(m), True)], self._autocast)

@@ -74,10 +74,10 @@ FEATURES = {
     'WeightedSampling': dict(cbs=lambda: WeightedSampling(torch.where(Y < 5, 4., 1.))),
     'Checkpoint': dict(cbs=lambda: Checkpoint(every=2)),
     'AWP': dict(cbs=lambda: AWP(.02), ref=dict(awp=.02)),
-    'fp16': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**8), ref=dict(amp=torch.float16, scale=2.**8), dtype=torch.float32, tol=.02),
+    'fp16': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**8), ref=dict(amp=torch.float16, scale=2.**8), dtype=torch.float32, tol=.003),
     'fp16, overflows': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**20), ref=dict(amp=torch.float16, scale=2.**20),
-                            dtype=torch.float32, tol=.02),
-    'bf16': dict(cbs=lambda: CPUMixedPrecision(amp_mode='bf16'), ref=dict(amp=torch.bfloat16), dtype=torch.float32, tol=.05),
+                            dtype=torch.float32, tol=.003),
+    'bf16': dict(cbs=lambda: CPUMixedPrecision(amp_mode='bf16'), ref=dict(amp=torch.bfloat16), dtype=torch.float32, tol=.01),
     'GradientAccumulation': dict(cbs=lambda: GradientAccumulation(3*BS), ref=dict(n_acc=3*BS)),
     'GradientClip': dict(cbs=lambda: GradientClip(.1), ref=dict(clip=.1)),
     'MixUp': dict(cbs=lambda: MixUp(.4), ref=dict(mixup=.4), dtype=torch.float32, tol=1e-4),
@@ -289,6 +289,7 @@ NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new dra
          ('SWA', 'tabular model'): "SWA's BatchNorm statistics are measured under dropout; weights agree to rounding",
          ('SWA', 'AWD-LSTM classifier'): "SWA's BatchNorm statistics are measured under dropout; weights agree to rounding",
          ('SkipNonFinite', 'MixUp'): 'what MixUp drew for a batch that is left out stays drawn',
+         ('SkipNonFinite', 'AWD-LSTM classifier'): 'its inputs are whole numbers, so that no batch is left out in this test',
          ('SWA', 'SkipNonFinite'): 'a batch with a NaN is left out of the BatchNorm statistics, too',
          ('Rollback', 'fp16, overflows'): 'steps that overflow are no sign of divergence'}
 
@@ -428,7 +429,8 @@ def page():
     lines = ['# What works together', '',
              'Written by `tests/test_composition.py`, which trains every pair with a Learner and with a plain PyTorch loop '
              '(`tests/reference.py`) and compares all weights and buffers. *Works*: they agree to rounding in float64, '
-             'or to the precision that is part of the pair. In two processes each feature alone and each two callbacks are compared. '
+             'or to the precision that is part of the pair. In two processes each feature alone and each two callbacks are compared '
+             '(the second one in its weights; fastai\'s `lr_find` hangs there, with or without callbacks). '
              'With each feature, too, a training is broken off and resumed by `Checkpoint`, and one whose weights are lost is put back '
              'by `Rollback`.', '',
              '| | ' + ' | '.join(f'`{o}`' for o in CALLBACKS) + ' |', '|' + '---|'*(1 + len(CALLBACKS))]
