@@ -12,6 +12,7 @@ import pandas as pd
 
 from common import HERE
 from cost import ABSENT, SLOPE, TARGETS, WHY
+from evidence import RATES, SWEEP_SEEDS, TIMES
 
 NBS = HERE.parent/'nbs'
 UNITS = {'share': '{:.2%}', 'per step': '{:+.2f}', 'copies': '{:.2f}'}
@@ -182,8 +183,8 @@ def evidence(df, f):
 With as many epochs: {tally('epochs')}. In as much time: {tally('time')}. (Without the two sections on broken trainings.) Of {n} intervals at 95 % some {n*.05:.0f} would leave zero out by chance, half of them on either side.
 
 - Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; the setups of a seed share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
-- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate is the best of 0.001, 0.003, 0.01 and 0.03 by log loss over three other seeds, for each task ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate. Other optimizers have as long a sweep of their own, from 0.3 to 10 times the rate that `list_opts` suggests.
-- Equal time: a setup whose epoch costs c times a plain one, the median over seeds, trains 1/c of the epochs, rounded. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there.
+- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate is the best of {', '.join(f'{o:g}' for o in RATES)} by log loss over {len(SWEEP_SEEDS)} other seeds, for each task ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate. Other optimizers have as long a sweep of their own, from {TIMES[0]:g} to {TIMES[-1]:g} times the rate that `list_opts` suggests.
+- Equal time: a setup whose epoch costs c times the processor's time of a plain one, the median over seeds, trains 1/c of the epochs, rounded. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there.
 - The data come with scikit-learn: 1,797 digits of 8×8 pixels, breast cancer, diabetes (is the progression above the median?) and wine, a small part of each for training. Nets: a small convolutional net, a perceptron of two layers. What holds here may not hold for large nets and data.
 - Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `bs_find`, the diagnoses and the sanity checks do not change what is learnt and have no rows; what `tune` gains stands [on its own card](30_tuning.ipynb).
 
