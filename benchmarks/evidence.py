@@ -367,7 +367,7 @@ def text(c, verdict, digits):
     "The gain with its interval, and what that says"
     if verdict == 'same': return 'the same'
     low, high = c.interval
-    return f'{c.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})' + ('' if verdict == 'null' else f' {verdict}')
+    return f'{c.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})' + ('' if verdict == 'undecided' else f' {verdict}')
 
 
 def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
@@ -379,7 +379,7 @@ def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
         c = paired(a, b)
         low, high = c.interval
         better = -1 if column == 'log_loss' else 1
-        verdict = 'same' if (a == b).all() else 'gain' if min(better*low, better*high) > 0 else 'loss' if max(better*low, better*high) < 0 else 'null'
+        verdict = 'same' if (a == b).all() else 'gain' if min(better*low, better*high) > 0 else 'loss' if max(better*low, better*high) < 0 else 'undecided'
         out.append(dict(card=card, family=family, setup=name, task=task, budget=budget, metric=what, beside=SETUPS[family][1], seeds=len(a), lr=lr,
                         plain_epochs=int(plain.epochs.iloc[0]), epochs=int(runs.epochs.iloc[0]), cost=cost, plain=a.mean(), plain_se=a.std(ddof=1)/len(a)**.5,
                         score=b.mean(), score_se=b.std(ddof=1)/len(b)**.5, gain=c.difference, gain_se=c.se, low=low, high=high, worst=(b - a).min() if better > 0 else (b - a).max(),

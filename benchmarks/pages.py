@@ -149,7 +149,7 @@ def cost_picture(cost, path):
     ax.set(xlim=(0, 2.05))
     fig.suptitle('measured / target, with quartiles; left of the line the target is met', fontsize=9)
     fig.tight_layout()
-    fig.savefig(path, dpi=80)
+    fig.savefig(path, dpi=80, bbox_inches='tight')
     plt.close(fig)
 
 
@@ -169,10 +169,10 @@ def evidence(df, f):
         sections.append(f'## {title}\n\n{text} {epochs} epochs.\n\n' + table(
             ['what', 'task', 'score', 'beside it', 'equal epochs', 'gain (95 %)', 'cost of an epoch', 'epochs in equal time', 'equal time', 'gain (95 %)'], rows))
     counts = {b: main[(main.budget == b)].verdict.value_counts() for b in ('epochs', 'time')}
-    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('null', 'undecided'), ('loss', 'losses'), ('same', 'the same to the bit')))
+    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('undecided', 'undecided'), ('loss', 'losses'), ('same', 'the same to the bit')))
     summary = []
     for (_, setup), g in main.groupby(['family', 'setup'], sort=False):
-        summary.append([f'`{setup}`' if '(' in setup or '_' in setup else setup] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['null', 'same'], ['loss'])])
+        summary.append([f'`{setup}`' if '(' in setup or '_' in setup else setup] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['undecided', 'same'], ['loss'])])
     rates = df[df.family.isin(['general', 'imbalance', 'transfer'])].drop_duplicates(['task', 'lr']).groupby('task', sort=False).lr.first()
     seeds = sorted(df.seeds.unique())
     n = len(main)
@@ -221,7 +221,7 @@ def evidence_picture(df, path):
     axes[0][-1].legend(fontsize=8, loc='lower right')
     fig.supxlabel('gain in points of accuracy over the plain Learner, 95 % intervals; cut at the edges', fontsize=9)
     fig.tight_layout()
-    fig.savefig(path, dpi=80)
+    fig.savefig(path, dpi=80, bbox_inches='tight')
     plt.close(fig)
 
 
