@@ -341,7 +341,9 @@ def max_bs(bench):
     "Trials are counted: batch sizes that a training step was tried with"
     from accelerate import find_executable_batch_size
     start, n = 128, 4096
-    limits = np.unique(np.geomspace(1, start, 5 if bench.quick else 40).astype(int))
+    limits = np.unique(np.geomspace(1, start, 5 if bench.quick else 24).astype(int))
+    gc.collect()
+    gc.freeze()                 # both collect garbage at each trial, which takes long with all that is imported here
     x, y = torch.randn(n, 4), torch.randint(0, 2, (n,))
     def of_ours(limit):
         net = Limited(limit)
@@ -377,6 +379,7 @@ def max_bs(bench):
                 "accelerate's find_executable_batch_size from the same start", found['accelerate'][:, 0], 'trials')
     yield ratio('max_bs / accelerate, size found', 'batch that max_bs finds', found['ours'][:, 1] + .0, 'what fits', limits, 'items')
     yield ratio('accelerate, size found', 'batch that accelerate finds', found['accelerate'][:, 1] + .0, 'what fits', limits, 'items')
+    gc.unfreeze()
     some = np.arange(len(limits)) % (3 if bench.quick else 6) == 1          # it is slow
     logging.disable(logging.WARNING)
     theirs = np.array([of_lightning(o) for o in limits[some]])

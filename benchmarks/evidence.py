@@ -38,7 +38,8 @@ from fastai_recipes.core import is_validation
 from fastai_recipes.testing import CPUMixedPrecision, small_convnet, toy_dls
 
 PACKAGES = ['fastai', 'fastcore', 'torch', 'scikit-learn', 'timm', 'pytorch_optimizer', 'numpy']
-RATES = 1e-3, 3e-3, 1e-2, 3e-2       # of the sweep
+RATES = 3e-3, 1e-2, 3e-2, 1e-1       # of the sweep
+TIMES = 1., 3., 10., 30.             # the suggested rate, of the sweep of another optimizer
 QUICK = 2                            # epochs, of --quick
 SWEEP_SEEDS = 1000, 1001, 1002       # which no row uses
 
@@ -201,8 +202,8 @@ def ensemble(run, how='mean'):
     if key in MADE: run.charged += MADE[key][1]
     else:
         MADE.clear()
-        began = time.perf_counter()
-        MADE[key] = [run.one_cycle(run.learner(seed=i)) for i in range(MEMBERS)], time.perf_counter() - began
+        began = time.process_time()
+        MADE[key] = [run.one_cycle(run.learner(seed=i)) for i in range(MEMBERS)], time.process_time() - began
     return Ensemble(MADE[key][0], how)
 
 
@@ -295,14 +296,14 @@ def scores(run, model):
 
 
 def train(setup, task, seed, lr, epochs):
-    "Score, log loss, seconds"
+    "Score, log loss, seconds of the processor: with one thread those of the clock, but for what else runs on the machine"
     run = Run(task, seed, lr, epochs)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         if task.before: pretrained(tuple(task.before), seed)                         # not part of what is timed
-        began = time.perf_counter()
+        began = time.process_time()
         model = setup(run)
-        took = time.perf_counter() - began + run.charged
+        took = time.process_time() - began + run.charged
         return *scores(run, model), took
 
 
@@ -340,7 +341,7 @@ def rates_of(pool, chosen, epochs_of, quick):
     for (family, task), names in wanted.items():
         for name in names:
             suggested = opt_func(name.split("'")[1]) if own_rates(name) else None
-            rates = RATES if suggested is None else [OPT_LR[name]*o for o in (.3, 1., 3., 10.)]
+            rates = RATES if suggested is None else [OPT_LR[name]*o for o in TIMES]
             jobs += [(family, task, name, float(o), epochs_of(family, task)) for o in (rates[1:2] if quick else rates)]
     best = {}
     for family, task, name, lr, _, loss in pool.imap_unordered(swept, jobs):
@@ -366,7 +367,7 @@ def text(c, verdict, digits):
     "The gain with its interval, and what that says"
     if verdict == 'same': return 'the same'
     low, high = c.interval
-    return f'{c.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})' + ('' if verdict == 'null' else f' {verdict}')
+    return f'{c.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})' + ('' if verdict == 'undecided' else f' {verdict}')
 
 
 def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
@@ -378,7 +379,7 @@ def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
         c = paired(a, b)
         low, high = c.interval
         better = -1 if column == 'log_loss' else 1
-        verdict = 'same' if (a == b).all() else 'gain' if min(better*low, better*high) > 0 else 'loss' if max(better*low, better*high) < 0 else 'null'
+        verdict = 'same' if (a == b).all() else 'gain' if min(better*low, better*high) > 0 else 'loss' if max(better*low, better*high) < 0 else 'undecided'
         out.append(dict(card=card, family=family, setup=name, task=task, budget=budget, metric=what, beside=SETUPS[family][1], seeds=len(a), lr=lr,
                         plain_epochs=int(plain.epochs.iloc[0]), epochs=int(runs.epochs.iloc[0]), cost=cost, plain=a.mean(), plain_se=a.std(ddof=1)/len(a)**.5,
                         score=b.mean(), score_se=b.std(ddof=1)/len(b)**.5, gain=c.difference, gain_se=c.se, low=low, high=high, worst=(b - a).min() if better > 0 else (b - a).max(),

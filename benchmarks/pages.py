@@ -12,6 +12,7 @@ import pandas as pd
 
 from common import HERE
 from cost import ABSENT, SLOPE, TARGETS, WHY
+from evidence import RATES, SWEEP_SEEDS, TIMES
 
 NBS = HERE.parent/'nbs'
 UNITS = {'share': '{:.2%}', 'per step': '{:+.2f}', 'copies': '{:.2f}'}
@@ -148,7 +149,7 @@ def cost_picture(cost, path):
     ax.set(xlim=(0, 2.05))
     fig.suptitle('measured / target, with quartiles; left of the line the target is met', fontsize=9)
     fig.tight_layout()
-    fig.savefig(path, dpi=80)
+    fig.savefig(path, dpi=80, bbox_inches='tight')
     plt.close(fig)
 
 
@@ -168,10 +169,10 @@ def evidence(df, f):
         sections.append(f'## {title}\n\n{text} {epochs} epochs.\n\n' + table(
             ['what', 'task', 'score', 'beside it', 'equal epochs', 'gain (95 %)', 'cost of an epoch', 'epochs in equal time', 'equal time', 'gain (95 %)'], rows))
     counts = {b: main[(main.budget == b)].verdict.value_counts() for b in ('epochs', 'time')}
-    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('null', 'undecided'), ('loss', 'losses'), ('same', 'the same to the bit')))
+    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('undecided', 'undecided'), ('loss', 'losses'), ('same', 'the same to the bit')))
     summary = []
     for (_, setup), g in main.groupby(['family', 'setup'], sort=False):
-        summary.append([f'`{setup}`' if '(' in setup or '_' in setup else setup] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['null', 'same'], ['loss'])])
+        summary.append([f'`{setup}`' if '(' in setup or '_' in setup else setup] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['undecided', 'same'], ['loss'])])
     rates = df[df.family.isin(['general', 'imbalance', 'transfer'])].drop_duplicates(['task', 'lr']).groupby('task', sort=False).lr.first()
     seeds = sorted(df.seeds.unique())
     n = len(main)
@@ -182,8 +183,8 @@ def evidence(df, f):
 With as many epochs: {tally('epochs')}. In as much time: {tally('time')}. (Without the two sections on broken trainings.) Of {n} intervals at 95 % some {n*.05:.0f} would leave zero out by chance, half of them on either side.
 
 - Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; the setups of a seed share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
-- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate is the best of 0.001, 0.003, 0.01 and 0.03 by log loss over three other seeds, for each task ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate. Other optimizers have as long a sweep of their own, from 0.3 to 10 times the rate that `list_opts` suggests.
-- Equal time: a setup whose epoch costs c times a plain one, the median over seeds, trains 1/c of the epochs, rounded. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there.
+- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate is the best of {', '.join(f'{o:g}' for o in RATES)} by log loss over {len(SWEEP_SEEDS)} other seeds, for each task ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate. Other optimizers have as long a sweep of their own, from {TIMES[0]:g} to {TIMES[-1]:g} times the rate that `list_opts` suggests.
+- Equal time: a setup whose epoch costs c times the processor's time of a plain one, the median over seeds, trains 1/c of the epochs, rounded. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there.
 - The data come with scikit-learn: 1,797 digits of 8×8 pixels, breast cancer, diabetes (is the progression above the median?) and wine, a small part of each for training. Nets: a small convolutional net, a perceptron of two layers. What holds here may not hold for large nets and data.
 - Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `bs_find`, the diagnoses and the sanity checks do not change what is learnt and have no rows; what `tune` gains stands [on its own card](30_tuning.ipynb).
 
@@ -220,7 +221,7 @@ def evidence_picture(df, path):
     axes[0][-1].legend(fontsize=8, loc='lower right')
     fig.supxlabel('gain in points of accuracy over the plain Learner, 95 % intervals; cut at the edges', fontsize=9)
     fig.tight_layout()
-    fig.savefig(path, dpi=80)
+    fig.savefig(path, dpi=80, bbox_inches='tight')
     plt.close(fig)
 
 
