@@ -271,7 +271,7 @@ SETUPS = {
         f'ensemble of {MEMBERS}': ('ensemble', ensemble), f'ensemble of {MEMBERS}, geometric': ('ensemble', partial(ensemble, how='geometric')),
         f'{MEMBERS} folds as an ensemble': ('ensemble', folds), 'snapshots of 4 cycles': ('ensemble', snapshots),
         'distilled from the ensemble': ('ensemble', distilled), f'soup of {MEMBERS} fine-tunings': ('ensemble', souped)}),
-    'NaN': (BROKEN, 'plain', PLAIN, {'SkipNonFinite()': ('guards', with_cbs(SkipNonFinite))}),
+    'broken': (BROKEN, 'plain', PLAIN, {'SkipNonFinite()': ('guards', with_cbs(SkipNonFinite))}),
     'rate': (FAST, 'plain', PLAIN, {
         'Rollback(every=10, threshold=2, lr_mult=0.001)': ('guards', with_cbs(BACK)),
         'float16 with Fp16Guard(), SkipNonFinite() and that Rollback': ('guards', with_cbs(CPUMixedPrecision, Fp16Guard, SkipNonFinite, BACK))}),
@@ -329,7 +329,7 @@ def own_rates(name): return name.startswith('opt_func')
 
 def like(family, task):
     "Whose sweep a task uses: the same data in good order"
-    if family not in ('NaN', 'many'): return family, task
+    if family not in ('broken', 'many'): return family, task
     return 'general', next(n for n, o in GENERAL.items() if o.data == SETUPS[family][0][task].data and not o.wrong)
 
 

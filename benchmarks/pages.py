@@ -21,7 +21,7 @@ FAMILIES = {
     'imbalance': ('Classes of different sizes', 'Training classes thinned out in a geometric series, from the first class to the last; the score is the macro-F1 on a test set that is not thinned.'),
     'transfer': ('Transfer', "Beside fastai's `fine_tune`; the net has seen 700 images of the other five digits."),
     'many': ('Many models', 'Beside one model. Equal time means that the members share the time of one. For the log loss lower is better, and a gain is negative.'),
-    'NaN': ('Batches that are not finite', 'One item in a hundred is NaN. A net that is not finite in the end gets the score of always saying the first class.'),
+    'broken': ('Batches that are not finite', 'One item in a hundred is NaN. A net that is not finite in the end gets the score of always saying the first class.'),
     'rate': ('A rate that is far too high', 'Adam at a rate of 100.'),
 }
 
@@ -157,7 +157,7 @@ def mean(value, se, metric): return f'{value:.3f} ± {se:.3f}' if metric == 'log
 
 
 def evidence(df, f):
-    sections, main = [], df[~df.family.isin(['NaN', 'rate'])]
+    sections, main = [], df[~df.family.isin(['broken', 'rate'])]
     for family, (title, text) in FAMILIES.items():
         rows = []
         for (setup, task, metric), g in df[df.family == family].groupby(['setup', 'task', 'metric'], sort=False):
