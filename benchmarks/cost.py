@@ -72,13 +72,13 @@ WHY = {
     'BatchLossFilter(0.5)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and half of the batch at least 0.5, in all {.5 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
     'BatchLossFilter(0.3)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and 0.3 of the batch at least 0.3, in all {.3 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
     "BatchLossFilter(0.5, mode='mask')": lambda r: 'the loss is computed twice, once for each sample to choose and once over the chosen, and nothing else is added; the rest is the noise of the machine (see the quartiles).',
-    'SkipNonFinite()': lambda r: f"its own events take {r['SkipNonFinite, own time']:.1%} of a step: one sum over all gradients, which the memory bounds ({r['bare arithmetic share of a step']:.1%} of a step for three such passes). What is beyond that is the noise of the machine (see the quartiles).",
+    'SkipNonFinite()': lambda r: f"its own events take {r['SkipNonFinite, own time']:.1%} of a step; to read each gradient once, as a callback does that only sums them, takes {r['bare sum, own time']:.1%}: after a backward pass they are no longer in the processor's cache.",
     'Rollback(every=50)': lambda r: f"its own events take {r['Rollback, own time']:.1%} of the time: a copy of weights and optimizer state after 50 steps, and the look at the loss in each. What is beyond that is the noise of the machine (see the quartiles).",
     "Checkpoint(every='epoch')": lambda r: f"its own events take {r['Checkpoint, own time']:.1%} of an epoch of only 50 steps, nearly all for writing the file and flushing it to the disk; the share falls in proportion to the length of the epoch.",
     'WeightedSampling, 1M items / fastai': lambda r: 'drawing is one pass of random numbers, a sorted search and a shuffle.',
     'max_bs / accelerate, trials': lambda r: f"accelerate stops at the first size that fits, from above, at {r['accelerate, size found']:.0%} of what fits in the median; max_bs looks on until it knows the largest to the item.",
     'bs_find, copies of the gradients': lambda r: "the batch's gradient, the sum over all batches and the sum over the present block are three; the rest is temporary.",
-    'import beyond fastai': lambda r: 'it is the time of our own modules alone; they bring in nothing that fastai has not brought in.',
+    'import beyond fastai': lambda r: f"most of it is one collection of garbage, in which Python looks through what fastai has loaded: with it put off it is {r['import, no collection']:.1%}.",
 }
 # Peers that cannot be beside us, and why
 ABSENT = {
@@ -309,9 +309,16 @@ def batch_filter(bench):
     for o in steps(bench, small, 2, bench.size, 2*bench.rounds): yield o | dict(row=f"{o['row']}, {bench.size} px", what=f"{o['what']}, {bench.size} px")
 
 
+class Sums(Callback):
+    run_valid = False
+    def after_backward(self): self.sums = [p.grad.sum() for p in self.model.parameters()]
+
+
 def guards(bench):
     yield from steps(bench, {'SkipNonFinite()': [SkipNonFinite]}, 2, rounds=6*bench.rounds)
-    if bench.device == 'cpu': yield share('SkipNonFinite, own time', "all of SkipNonFinite's events in a step", own_share(bench, SkipNonFinite, 2))
+    if bench.device == 'cpu':
+        yield share('SkipNonFinite, own time', "all of SkipNonFinite's events in a step", own_share(bench, SkipNonFinite, 2))
+        yield share('bare sum, own time', 'a sum over each gradient, and nothing else', own_share(bench, Sums, 2))
     n = 10 if bench.quick else 50
     yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, rounds=max(1, bench.rounds//2))
     if bench.device == 'cpu':
@@ -429,15 +436,17 @@ def bs_find(bench):
 
 
 def imports(bench):
-    "Fresh processes, in each of them fastai first and then us"
-    code = ('import time; t = time.perf_counter(); import fastai.vision.all; a = time.perf_counter(); import fastai_recipes.all; '
+    "Fresh processes, in each of them fastai first and then us; in every other one no garbage is collected"
+    code = ('import gc, time; t = time.perf_counter(); import fastai.vision.all; a = time.perf_counter(); {}import fastai_recipes.all; '
             'print(a - t, time.perf_counter() - a)')
-    rounds, found = 1 if bench.quick else 4, []
+    rounds, found = 1 if bench.quick else 4, {'': [], 'gc.disable(); ': []}
     for _ in range(rounds + 1):
-        res = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True)
-        found.append([float(o) for o in res.stdout.split()])
-    fastai, ours = np.array(found[1:]).T                                                     # the first one fills the disk's cache
-    yield ratio('import beyond fastai', 'import fastai_recipes.all after it', ours, 'import fastai.vision.all', fastai)
+        for extra, times in found.items():
+            res = subprocess.run([sys.executable, '-W', 'ignore', '-c', code.format(extra)], capture_output=True, text=True, check=True)
+            times.append([float(o) for o in res.stdout.split()])
+    for row, what, times in zip(('import beyond fastai', 'import, no collection'), ('', ', garbage collection put off'), found.values(), strict=True):
+        fastai, ours = np.array(times[1:]).T                                                 # the first one fills the disk's cache
+        yield ratio(row, f'import fastai_recipes.all after it{what}', ours, 'import fastai.vision.all', fastai)
 
 
 @contextmanager

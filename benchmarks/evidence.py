@@ -134,7 +134,6 @@ class NoValidation(Callback):
     order = -100
     def before_validate(self):
         if not is_validation(self.learn): raise CancelValidException
-    def after_fit(self): self.learn.loss_grad = None     # of the last training batch, with its graph: no copy can be made of that
 
 
 def with_cbs(*makes, **kwargs): return lambda run: run.one_cycle(run.learner([o() for o in makes], **kwargs))

@@ -29,7 +29,7 @@ __all__ = ['EMA_DECAY', 'ema_decay', 'Aside', 'WeightAverage', 'EMA', 'reestimat
 # %% ../nbs/11_averaging.ipynb #imports
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from warnings import warn
 
 import torch
@@ -264,7 +264,7 @@ def reestimate_bn_(
             if n == 0:
                 for m in layers: m.reset_running_stats(); m.momentum = None   # None: the mean of all batches
             before = [b.clone() for b in stats]
-            with (autocast or torch.enable_grad)(): model(*xb)
+            with (autocast or nullcontext)(): model(*xb)
             ok = all_finite(stats)
             for b, was in zip(stats, before, strict=True): b.copy_(torch.where(ok, b, was))    # `SkipNonFinite` has left such a batch out, too
             n += 1

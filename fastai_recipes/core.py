@@ -932,16 +932,16 @@ def _own_state(cb, learn):
         except Exception: pass
     return state
 
-def _of_graphs(model):
+def _of_graphs(*owners):
     "For `deepcopy`, which refuses them: copies of tensors that are results of a graph, as the weights of `AWD_LSTM` are"
-    tensors = _tensors([v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor | list | dict)])
+    tensors = _tensors([v for o in owners for v in vars(o).values() if isinstance(v, Tensor | list | tuple | dict)])
     return {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
 
 def copied_model(
     model:nn.Module, # Any
 ) -> nn.Module: # Its own
     "A deep copy, also of models whose weights are results of a graph (`AWD_LSTM`)"
-    return deepcopy(model, _of_graphs(model))
+    return deepcopy(model, _of_graphs(*model.modules()))
 
 def copied_learner(
     learn:Learner, # Not in a fit
@@ -951,7 +951,7 @@ def copied_learner(
     left, memo = [cb for cb in learn.cbs if isinstance(cb, without)], {id(learn.dls): learn.dls}
     memo.update({id(cb): None for cb in left})
     for cb in learn.cbs: memo.update({id(v): None for v in vars(cb).values() if isinstance(v, io.IOBase)})
-    copy = deepcopy(learn, memo | _of_graphs(learn.model))
+    copy = deepcopy(learn, memo | _of_graphs(learn, *learn.model.modules()))
     copy.cbs = copy.cbs.filter(lambda cb: cb is not None)
     for cb in left: vars(copy).pop(cb.name, None)
     return copy
