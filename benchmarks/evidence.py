@@ -14,7 +14,6 @@ import math
 import multiprocessing
 import time
 import warnings
-from copy import deepcopy
 from functools import cache, partial
 
 import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle` and `fine_tune`
@@ -34,7 +33,7 @@ from torch import nn
 from common import machine, parser, store
 from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Ensemble, FocalLoss, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling, class_weights,
                                 cross_validate, opt_func, paired, snapshot_ensemble, soup)
-from fastai_recipes.core import is_validation
+from fastai_recipes.core import copied_learner, is_validation
 from fastai_recipes.testing import CPUMixedPrecision, small_convnet, toy_dls
 
 PACKAGES = ['fastai', 'fastcore', 'torch', 'scikit-learn', 'timm', 'pytorch_optimizer', 'numpy']
@@ -229,7 +228,7 @@ def souped(run):
     start, tuned = run.one_cycle(run.learner(), max(1, run.epochs - last)), []
     for i in range(MEMBERS):
         set_seed(run.seed + 100_000*i)
-        learn = deepcopy(start, {id(start.dls): start.dls})
+        learn = copied_learner(start)
         tuned.append(run.one_cycle(learn, last))
     return soup(tuned)
 
