@@ -66,7 +66,7 @@ WHY = {
     'SAM(every=2)': lambda r: f"1.5 is the passes alone; a whole SAM step is at {r['SAM()']:.2f}.",
     'SAM(every=5)': lambda r: f"1.2 is the passes alone; a whole SAM step is at {r['SAM()']:.2f}.",
     'EMA update / timm': lambda r: f"the arithmetic alone, one `torch._foreach_lerp_` over the parameters, is {1/r['EMA update / bare arithmetic']:.0%} of our update.",
-    'EMA share of a step': lambda r: f"one bare `torch._foreach_lerp_` over the parameters is {r['bare arithmetic share of a step']:.2%} of a step of this small net and batch already, and the memory is no faster: the update reads two copies of the weights and writes one. The share falls in proportion to batch and image size.",
+    'EMA share of a step': lambda r: f"one bare `torch._foreach_lerp_` over the parameters after each step is {r['bare lerp, own time']:.1%} of a step here, when they are no longer in the processor's cache.",
     'SWA update / torch': lambda r: 'both are one pass over the weights, bound by the memory.',
     'BatchNorm refresh / torch': lambda r: "both are forward passes over the same batches; ours also looks whether each batch's statistics are finite, and leaves those out that are not.",
     'BatchLossFilter(0.5)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and half of the batch at least 0.5, in all {.5 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
@@ -74,7 +74,7 @@ WHY = {
     "BatchLossFilter(0.5, mode='mask')": lambda r: 'the loss is computed twice, once for each sample to choose and once over the chosen, and nothing else is added; the rest is the noise of the machine (see the quartiles).',
     'SkipNonFinite()': lambda r: f"its own events take {r['SkipNonFinite, own time']:.1%} of a step; to read each gradient once, as a callback does that only sums them, takes {r['bare sum, own time']:.1%}: after a backward pass they are no longer in the processor's cache.",
     'Rollback(every=50)': lambda r: f"its own events take {r['Rollback, own time']:.1%} of the time: a copy of weights and optimizer state after 50 steps, and the look at the loss in each. What is beyond that is the noise of the machine (see the quartiles).",
-    "Checkpoint(every='epoch')": lambda r: f"its own events take {r['Checkpoint, own time']:.1%} of an epoch of only 50 steps, nearly all for writing the file and flushing it to the disk; the share falls in proportion to the length of the epoch.",
+    "Checkpoint(every='epoch')": lambda r: f"its own events take {r['Checkpoint, own time']:.1%} of an epoch of only 50 steps, which write a file of weights and optimizer state and flush it to the disk; the share falls in proportion to the length of the epoch.",
     'WeightedSampling, 1M items / fastai': lambda r: 'drawing is one pass of random numbers, a sorted search and a shuffle.',
     'max_bs / accelerate, trials': lambda r: f"accelerate stops at the first size that fits, from above, at {r['accelerate, size found']:.0%} of what fits in the median; max_bs looks on until it knows the largest to the item.",
     'bs_find, copies of the gradients': lambda r: "the batch's gradient, the sum over all batches and the sum over the present block are three; the rest is temporary.",
@@ -241,6 +241,14 @@ def sam(bench):
     yield from steps(bench, {'AWP()': [AWP]}, 2)
 
 
+class Lerps(Callback):
+    run_valid, average = False, None
+    def after_step(self):
+        params = [p.detach() for p in self.model.parameters()]
+        self.average = self.average or [p.clone() for p in params]
+        torch._foreach_lerp_(self.average, params, 2e-4)
+
+
 def ema(bench):
     n = 2 if bench.quick else 5
     learn = bench.learner([EMA], n)
@@ -268,7 +276,9 @@ def ema(bench):
     names = dict(zip(list(t)[2:], ('timm', 'torch', 'ema-pytorch', 'torch-ema', 'lightning'), strict=True))
     for k, name in names.items(): yield ratio(f'EMA update / {name}', 'update of EMA', t['ours'], k, t[k], n=10)
     yield ratio('EMA update / bare arithmetic', 'update of EMA', t['ours'], 'torch._foreach_lerp_ alone', t['bare'], n=10)
-    if bench.device == 'cpu': yield share('EMA share of a step', "all of EMA's events in a step", own_share(bench, EMA, n, 2*bench.rounds))
+    if bench.device == 'cpu':
+        yield share('EMA share of a step', "all of EMA's events in a step", own_share(bench, EMA, n, 2*bench.rounds))
+        yield share('bare lerp, own time', 'torch._foreach_lerp_ after each step, and nothing else', own_share(bench, Lerps, n, 2*bench.rounds))
     t = bench.turns({'ours': partial(ten, actions['ours']), 'bare': partial(ten, actions['bare']), 'plain': fit}, 2*bench.rounds)
     if bench.device != 'cpu': yield share('EMA share of a step', 'update of EMA', n/10*t['ours']/t['plain'], 'step')
     yield share('bare arithmetic share of a step', 'torch._foreach_lerp_ alone', n/10*t['bare']/t['plain'], 'step')

@@ -92,7 +92,7 @@ def benchmarks(cost, growth, f, gpu=()):
 
 {met} of {len(goals)} rows meet their target; the others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process; in brackets the quartiles. `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
 
-{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` at twice the width and height. No GPU.
+{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height (at the size of the others they save less, see below). No GPU.
 
 ![Ratios beside their targets](images/cost.png)
 
@@ -116,7 +116,7 @@ How often the host would wait for the device in a step, beyond what fastai's own
 
 {table(['what', 'per step'], [[o.what, f'{o.ratio:+.2f}'] for o in syncs])}
 
-`SkipNonFinite(wait=False)`, its way on a GPU without a `GradScaler`, and `Rollback` read one number of the batch before, which is there by then: a read, and no wait. `wait=True` is exact to the batch, and is what happens on a CPU and under a `GradScaler`, which waits anyway.
+`SkipNonFinite(wait=False)`, its way on a GPU without a `GradScaler`, and `Rollback` read one number of the batch before, so that they wait for that one at most (not measured on a GPU). `wait=True` is exact to the batch, and is what happens on a CPU and under a `GradScaler`, which waits anyway.
 
 ## As work grows
 
@@ -169,7 +169,7 @@ def evidence(df, f):
         sections.append(f'## {title}\n\n{text} {epochs} epochs.\n\n' + table(
             ['what', 'task', 'score', 'beside it', 'equal epochs', 'gain (95 %)', 'cost of an epoch', 'epochs in equal time', 'equal time', 'gain (95 %)'], rows))
     counts = {b: main[(main.budget == b)].verdict.value_counts() for b in ('epochs', 'time')}
-    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('undecided', 'undecided'), ('loss', 'losses'), ('same', 'the same to the bit')))
+    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('undecided', 'undecided'), ('loss', 'losses'), ('same', 'with the same score in every seed')))
     summary = []
     for (_, setup), g in main.groupby(['family', 'setup'], sort=False):
         summary.append([f'`{setup}`' if '(' in setup or '_' in setup else setup] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['undecided', 'same'], ['loss'])])
@@ -185,6 +185,8 @@ With as many epochs: {tally('epochs')}. In as much time: {tally('time')}. (Witho
 - Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; the setups of a seed share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
 - Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate is the best of {', '.join(f'{o:g}' for o in RATES)} by log loss over {len(SWEEP_SEEDS)} other seeds, for each task ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate. Other optimizers have as long a sweep of their own, from {TIMES[0]:g} to {TIMES[-1]:g} times the rate that `list_opts` suggests.
 - Equal time: a setup whose epoch costs c times the processor's time of a plain one, the median over seeds, trains 1/c of the epochs, rounded. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there.
+- Equal time is exact where a setup's cost is one of each epoch. `find_lr` and `lr='find'` take 100 batches however many the epochs, and use more time than their row has; restarts, snapshots and soups train whole cycles, up to a quarter fewer epochs.
+- Wrong labels: 20 % are drawn anew, so that some 18 % are wrong. Intervals are about other seeds on these data, not about other data.
 - The data come with scikit-learn: 1,797 digits of 8×8 pixels, breast cancer, diabetes (is the progression above the median?) and wine, a small part of each for training. Nets: a small convolutional net, a perceptron of two layers. What holds here may not hold for large nets and data.
 - Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `bs_find`, the diagnoses and the sanity checks do not change what is learnt and have no rows; what `tune` gains stands [on its own card](30_tuning.ipynb).
 
@@ -194,7 +196,7 @@ With as many epochs: {tally('epochs')}. In as much time: {tally('time')}. (Witho
 
 ## In short
 
-Number of tasks with a gain, undecided and with a loss, where the interval decides.
+Number of rows (task and score) with a gain, undecided and with a loss, where the interval decides.
 
 {table(['what', 'epochs: gain', 'undecided', 'loss', 'time: gain', 'undecided', 'loss'], summary)}
 

@@ -134,6 +134,8 @@ class Site:
 
 def build(out):
     "The site in the folder `out`; Sphinx's status, 0 if nothing was amiss"
+    if out.exists() and any(out.iterdir()) and not (out/'searchindex.js').exists():
+        sys.exit(f'{out} holds something else than a site; it is left as it is')
     os.chdir(ROOT)
     os.environ['PYTHONWARNINGS'] = 'ignore::UserWarning:nbdev.processors'   # hidden cells import and set a filter: both are meant to run
     proc = proc_nbs()

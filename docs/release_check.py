@@ -19,10 +19,11 @@ def sh(*cmd, cwd=ROOT): return subprocess.run(list(map(str, cmd)), cwd=cwd, chec
 def check_version():
     "The version is the changelog's newest, and that of the commit's tag if it has one; everything is committed"
     version = re.search(r"__version__ = ['\"](.+?)['\"]", (ROOT/'fastai_recipes'/'__init__.py').read_text())[1]
-    newest = re.search(r'^## (\S+)', (ROOT/'CHANGELOG.md').read_text(), re.M)[1]
+    newest, note = re.search(r'^## (\S+)(.*)', (ROOT/'CHANGELOG.md').read_text(), re.M).groups()
     tags = [o for o in sh('git', 'tag', '--points-at', 'HEAD').split() if re.match(r'v?\d', o)]
     if newest != version: sys.exit(f'fastai_recipes is {version}, the newest entry of CHANGELOG.md {newest}')
     if tags and f'v{version}' not in tags: sys.exit(f"fastai_recipes is {version}, this commit has the tag {', '.join(tags)}")
+    if tags and 'unreleased' in note: sys.exit(f'CHANGELOG.md calls {newest} unreleased')
     if sh('git', 'status', '--porcelain'): sys.exit('there are changes that are not committed')
     print(f'version {version}, tag {tags[0] if tags else "none yet"}')
 
