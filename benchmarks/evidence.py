@@ -148,7 +148,7 @@ def fitted(fit, cbs=(), **kwargs):
 
 
 def restarts(learn, run):
-    "Cycles of a length that divides the epochs, the last one shorter if it must be"
+    "Three whole cycles, so up to two epochs fewer than there are"
     n = min(3, run.epochs)
     learn.fit_cos_restarts(n, max(1, run.epochs//n), run.lr)
 

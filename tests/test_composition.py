@@ -298,23 +298,21 @@ NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new dra
 def test_alone(name, tmp_path): assert outcome([name], tmp_path) is None
 
 
-class Breaks(Callback):
-    "Ctrl-C after the n-th batch"
-    order, run_valid = 99, False
-    def __init__(self, n): self.left = n
-    def after_batch(self):
+class AtNth(Callback):
+    "Does something at the n-th time of an event"
+    def __init__(self, event, n, do, order, run_valid=False):
+        self.left, self.do, self.order, self.run_valid = n, do, order, run_valid
+        setattr(self, event, self.happens)
+    def happens(self):
         self.left -= 1
-        if self.left == 0: raise KeyboardInterrupt
+        if self.left == 0: self.do(self.learn)
 
 
-class Jumps(Callback):
-    "Weights are lost after the n-th step"
-    order, run_valid = 40, False
-    def __init__(self, n): self.left = n
-    def after_step(self):
-        self.left -= 1
-        if self.left == 0:
-            for p in self.learn.model.parameters(): p.data.fill_(torch.nan)
+def breaks(learn): raise KeyboardInterrupt
+
+
+def loses_weights(learn):
+    for p in learn.model.parameters(): p.data.fill_(torch.nan)
 
 
 @pytest.mark.parametrize('name', [n for n in FEATURES if 'between' not in FEATURES[n] and n != 'Checkpoint'])
@@ -324,7 +322,7 @@ def test_resumed(name, tmp_path):
     for broken in (False, True):
         both = Both(['Checkpoint', name], tmp_path/str(broken))
         learn = both.learn
-        if broken: learn.add_cb(Breaks(20))
+        if broken: learn.add_cb(AtNth('after_batch', 20, breaks, 99))
         learn.remove_cb(both.batches)
         try: both.train()
         except KeyboardInterrupt:
@@ -342,7 +340,7 @@ def test_rolled_back(name, tmp_path):
     "With each feature: after weights were lost training goes on from a good state, and averages with it"
     both = Both(['Rollback', name], tmp_path)
     learn = both.learn
-    learn.add_cb(Jumps(7))
+    learn.add_cb(AtNth('after_step', 7, loses_weights, 40))
     both.train()
     assert learn.rollback.log.event.tolist() == ['rollback'], learn.rollback.log
     averages = {f'average of {n}': t for cb in learn.cbs for n, t in (getattr(cb, 'average', None) or {}).items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 from fastai.learner import load_learner
-from test_composition import CALLBACKS, FEATURES, Both, outcome
+from test_composition import CALLBACKS, FEATURES, AtNth, Both, outcome
 
 from fastai_recipes.core import named_tensors
 from fastai_recipes.testing import quiet
@@ -19,14 +19,9 @@ FAULTS = [(KeyboardInterrupt, 2, -40), (KeyboardInterrupt, 5, 99), (partial(torc
           (partial(ValueError, 'a callback of the user'), 4, -40)]      # what, the n-th time, by a callback of which order
 
 
-class Breaks(Callback):
-    "Raises at the n-th time of an event, those of second passes among them"
-    def __init__(self, event, fault, n, order):
-        self.fault, self.left, self.order = fault, n, order
-        setattr(self, event, self.happens)
-    def happens(self):
-        self.left -= 1
-        if self.left == 0: raise self.fault
+def raises(fault):
+    def now(learn): raise fault
+    return now
 
 
 class Steps(Callback):
@@ -53,14 +48,14 @@ def test_trains_on(name, event, tmp_path):
     for fault, n, order in FAULTS:
         both = Both([name], tmp_path)
         learn, steps, broke = both.learn, Steps(), False
-        learn.add_cbs([steps, Breaks(event, fault(), min(n, 2) if event.endswith('fit') else n, order)])
+        learn.add_cbs([steps, AtNth(event, min(n, 2) if event.endswith('fit') else n, raises(fault()), order, run_valid=True)])
         with quiet(learn):
             try:
                 for _ in range(2): learn.fit(3, .05)
             except (KeyboardInterrupt, torch.OutOfMemoryError, ValueError, RuntimeError): broke = True
         if not broke: continue                      # the event does not come so often
         last, begins = steps.weights, Begins()
-        learn.remove_cbs([Breaks, steps])
+        learn.remove_cbs([AtNth, steps])
         with quiet(learn): learn.fit(1, .05, cbs=begins)
         where = f'{name}, {fault} at the {n}. {event}, order {order}'
         if name not in ('EMA', 'SWA') or event != 'after_fit':          # where the average comes into the model
