@@ -23,11 +23,12 @@ demo: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -W ignore benchmarks/cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/evidence.py
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore benchmarks/tuning.py
 	$(BIN)/python benchmarks/pages.py
 
 # The method cards and the guide that show rows of these results
 cards: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py `cd nbs && grep -lE 'benchmarks/(cost|evidence).csv' *.ipynb` which_first
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py `cd nbs && grep -lE 'benchmarks/(cost|evidence|tuning).csv' *.ipynb` which_first
 	$(BIN)/nbdev-clean
 
 # Two processes of one thread each, the width of the machines that CI has

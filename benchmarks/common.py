@@ -1,5 +1,7 @@
-"What the scripts here share: the machine and the versions, and how results are stored."
+"What the scripts here share: the machine and the versions, how results are stored, and processes that share the work."
 import argparse
+import contextlib
+import multiprocessing
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -33,22 +35,42 @@ def parser(doc, chosen, rows):
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(f'--{chosen}', nargs='*', default=None, choices=rows, metavar='NAME', help=f"only these of {', '.join(rows)}; the others of the file stay")
     p.add_argument('--quick', action='store_true', help='tiny sizes: does it run?')
-    p.add_argument('--out', type=Path, default=HERE, help='folder of the results')
+    p.add_argument('--out', type=Path, help=f'folder of the results; {HERE.name}/, or {HERE.name}/out/ with --quick, if not given')
     return p
 
 
-def store(out, name, frame, key, facts):
-    "Write `name`.csv and `name`_machine.csv; rows of other `key`s stay if they come from the same machine with the same versions"
-    out.mkdir(parents=True, exist_ok=True)
-    path, where = out/f'{name}.csv', out/f'{name}_machine.csv'
-    facts = pd.DataFrame(facts.items(), columns=['what', 'value'])
-    if path.exists():
-        old = pd.read_csv(path)
-        others = old[~old[key].isin(frame[key])]
-        if len(others):
-            if not facts.equals(pd.read_csv(where, dtype=str, keep_default_na=False)): raise SystemExit(f'{path.name} was made on another machine or with other versions; run everything, or give --out FOLDER')
-            order = list(dict.fromkeys(old[key]))
-            frame = pd.concat([others, frame])
-            frame = frame.sort_values(key, key=lambda o: o.map({k: i for i, k in enumerate([*order, *(k for k in frame[key].unique() if k not in order)])}), kind='stable')
-    frame.to_csv(path, index=False)
-    facts.to_csv(where, index=False)
+class InProcess(contextlib.nullcontext):
+    "In the place of a pool of one"
+    def __enter__(self): return self
+    def imap_unordered(self, func, jobs, **_): return map(func, jobs)
+
+
+def pool_of(processes, begin):
+    "Processes, or this one; `begin` is called in each"
+    return multiprocessing.get_context('fork').Pool(processes, begin) if processes > 1 else InProcess()
+
+
+class Results:
+    """`name`.csv and `name`_machine.csv of a folder, by `key`
+
+    If all is measured, it takes the place of what was there. If some is, the other keys stay, so what was there must come from the same machine
+    with the same versions; that is looked at before anything is measured.
+    """
+    def __init__(self, args, name, key, facts, some):
+        self.folder, self.name, self.key, self.some = args.out or (HERE/'out' if args.quick else HERE), name, key, some
+        self.facts = pd.DataFrame(facts.items(), columns=['what', 'value'])
+        if some and self.path().exists():
+            where = self.path('_machine')
+            if not where.exists() or not self.facts.equals(pd.read_csv(where, dtype=str, keep_default_na=False)):
+                raise SystemExit(f'{self.path()} was made on another machine, with other versions or other options; run everything, or give --out FOLDER')
+
+    def path(self, what=''): return self.folder/f'{self.name}{what}.csv'
+
+    def store(self, frame):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.some and self.path().exists():
+            old, key = pd.read_csv(self.path()), self.key
+            order = {k: i for i, k in enumerate(dict.fromkeys([*old[key], *frame[key]]))}
+            frame = pd.concat([old[~old[key].isin(frame[key])], frame]).sort_values(key, key=lambda o: o.map(order), kind='stable')
+        frame.to_csv(self.path(), index=False)
+        self.facts.to_csv(self.path('_machine'), index=False)

@@ -38,7 +38,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common import machine, parser, store
+from common import Results, machine, parser
 from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling
 from fastai_recipes.averaging import reestimate_bn_
 from fastai_recipes.testing import counted, quiet, toy_dls
@@ -66,13 +66,13 @@ WHY = {
     'SAM(every=2)': lambda r: f"1.5 is the passes alone; a whole SAM step is at {r['SAM()']:.2f}.",
     'SAM(every=5)': lambda r: f"1.2 is the passes alone; a whole SAM step is at {r['SAM()']:.2f}.",
     'EMA update / timm': lambda r: f"the arithmetic alone, one `torch._foreach_lerp_` over the parameters, is {1/r['EMA update / bare arithmetic']:.0%} of our update.",
-    'EMA share of a step': lambda r: f"one bare `torch._foreach_lerp_` over the parameters after each step is {r['bare lerp, own time']:.1%} of a step here, when they are no longer in the processor's cache.",
+    'EMA share of a step': lambda r: f"one bare `torch._foreach_lerp_` over the parameters after each step is {r['bare lerp, own time']:.1%} of a step here, when they are no longer in the processor's cache. The update is the same for a batch of any size: at twice the width and height of the images it is {r['EMA share, twice the size']:.1%} of a step.",
     'SWA update / torch': lambda r: 'both are one pass over the weights, bound by the memory.',
     'BatchNorm refresh / torch': lambda r: "both are forward passes over the same batches; ours also looks whether each batch's statistics are finite, and leaves those out that are not.",
     'BatchLossFilter(0.5)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and half of the batch at least 0.5, in all {.5 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
     'BatchLossFilter(0.3)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and 0.3 of the batch at least 0.3, in all {.3 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
     "BatchLossFilter(0.5, mode='mask')": lambda r: 'the loss is computed twice, once for each sample to choose and once over the chosen, and nothing else is added; the rest is the noise of the machine (see the quartiles).',
-    'SkipNonFinite()': lambda r: f"its own events take {r['SkipNonFinite, own time']:.1%} of a step; to read each gradient once, as a callback does that only sums them, takes {r['bare sum, own time']:.1%}: after a backward pass they are no longer in the processor's cache.",
+    'SkipNonFinite()': lambda r: f"its own events take {r['SkipNonFinite, own time']:.1%} of a step; to read each gradient once, as a callback does that only sums them, takes {r['bare sum, own time']:.1%}: after a backward pass they are no longer in the processor's cache. That is the same for a batch of any size: at twice the width and height of the images it is {r['SkipNonFinite, twice the size']:.1%} of a step.",
     'Rollback(every=50)': lambda r: f"its own events take {r['Rollback, own time']:.1%} of the time: a copy of weights and optimizer state after 50 steps, and the look at the loss in each. What is beyond that is the noise of the machine (see the quartiles).",
     "Checkpoint(every='epoch')": lambda r: f"its own events take {r['Checkpoint, own time']:.1%} of an epoch of only 50 steps, which write a file of weights and optimizer state and flush it to the disk; the share falls in proportion to the length of the epoch.",
     'WeightedSampling, 1M items / fastai': lambda r: 'drawing is one pass of random numbers, a sorted search and a shuffle.',
@@ -117,13 +117,13 @@ class Bench:
         if self.device == 'cuda': torch.cuda.synchronize()
 
     def turns(self, actions, rounds=None, warm=1):
-        "Seconds of each action in each round; who begins changes, as the first of a round may find another cache than the last"
-        found = {name: [] for name in actions}
+        "Seconds of each action in each round; each begins in turn, as the first of a round may find another cache than the last"
+        found, names = {name: [] for name in actions}, list(actions)
         for i in range((rounds or self.rounds) + warm):
-            for name, act in list(actions.items())[::1 if i % 2 else -1]:
+            for name in names[i % len(names):] + names[:i % len(names)]:
                 self.wait()
                 began = time.perf_counter()
-                seconds = act()
+                seconds = actions[name]()
                 self.wait()
                 if i >= warm: found[name].append(time.perf_counter() - began if seconds is None else seconds)
         return {name: np.array(o) for name, o in found.items()}
@@ -165,15 +165,18 @@ def timed(make):
     return made
 
 
-def own_share(bench, make, n, rounds=None):
-    "The part of a step's remaining time that a callback spends in its own events, in each round"
-    learn = bench.learner([timed(make)], n)
-    fit, cb = Fit(learn), learn.cbs.filter(lambda o: hasattr(o, 'own'))[0]
+def watched(fit):
+    "The same turns, and a list of which part of each one's remaining time a timed callback spends in its own events"
+    cb, found = fit.learn.cbs.filter(lambda o: hasattr(o, 'own'))[0], []
     def turn():
         cb.own, began = 0., time.perf_counter()
         fit()
-        return cb.own/(time.perf_counter() - began - cb.own)
-    return bench.turns({'own': turn}, rounds)['own']
+        found.append(cb.own/(time.perf_counter() - began - cb.own))
+        return found[-1]
+    return turn, found
+
+
+def own_share(bench, make, n, rounds=None, size=None): return bench.turns({'own': watched(Fit(bench.learner([timed(make)], n, size=size)))[0]}, rounds)['own']
 
 
 def ratio(row, what, ours, beside, theirs, unit='ms', n=1):
@@ -214,7 +217,7 @@ def sam_peer(bench):
             opt.first_step(zero_grad=True)
             loss(x, y).backward()
             opt.second_step(zero_grad=True)
-    t = bench.turns({'ours': fit, 'bare': bare}, 2*bench.rounds)
+    t = bench.turns({'ours': fit, 'bare': bare}, bench.rounds*3//2)
     yield ratio('SAM, fastai / bare loop', 'fastai with SAM()', t['ours'], "bare PyTorch loop with pytorch_optimizer's SAM", t['bare'], n=n)
     look = LookSAM(net.parameters(), torch.optim.SGD, rho=.05, k=5, lr=LR, momentum=.9)
     def bare_look():
@@ -227,13 +230,19 @@ def sam_peer(bench):
             look.second_step(zero_grad=True)
     dls = bench.dls(5)
     t = bench.turns({'ours': Fit(bench.learner([partial(SAM, every=5)], 5, dls=dls)), 'bare': bare_look})
-    yield ratio('SAM(every=5), fastai / bare loop', 'fastai with SAM(every=5)', t['ours'], "bare PyTorch loop with pytorch_optimizer's LookSAM(k=5)", t['bare'], n=5)
+    yield ratio('SAM(every=5), fastai / bare loop', 'fastai with SAM(every=5)', t['ours'], "bare PyTorch loop with pytorch_optimizer's LookSAM(k=5), which is another algorithm", t['bare'], n=5)
 
 
-def steps(bench, setups, n, size=None, rounds=None):
-    fits = {name: Fit(bench.learner(cbs, n, size=size)) for name, cbs in {'plain': [], **setups}.items()}
-    t = bench.turns(fits, rounds)
+def steps(bench, setups, n, size=None, rounds=None, own=False):
+    "Rows of steps beside plain ones; with `own`, on a CPU, also of the time in the one callback's own events"
+    own = own and bench.device == 'cpu'
+    fits = {name: Fit(bench.learner([timed(o) for o in cbs] if own else cbs, n, size=size)) for name, cbs in {'plain': [], **setups}.items()}
+    turns = {name: watched(fits[name]) for name in setups} if own else {}
+    def clocked(turn):
+        turn()                      # its own result is the share
+    t = bench.turns(fits | {name: partial(clocked, turn) for name, (turn, _) in turns.items()}, rounds)
     for name in setups: yield ratio(name, f'step with {name}', t[name], 'plain step', t['plain'], n=n)
+    for name, (_, found) in turns.items(): yield share(f"{name.split('(')[0]}, own time", f"all of {name.split('(')[0]}'s events, epochs of {n} steps", found[1:])
 
 
 def sam(bench):
@@ -279,6 +288,8 @@ def ema(bench):
     if bench.device == 'cpu':
         yield share('EMA share of a step', "all of EMA's events in a step", own_share(bench, EMA, n, 2*bench.rounds))
         yield share('bare lerp, own time', 'torch._foreach_lerp_ after each step, and nothing else', own_share(bench, Lerps, n, 2*bench.rounds))
+        size = 2*bench.size
+        yield share('EMA share, twice the size', f"all of EMA's events in a step, {size} px", own_share(bench, EMA, 2, size=size))
     t = bench.turns({'ours': partial(ten, actions['ours']), 'bare': partial(ten, actions['bare']), 'plain': fit}, 2*bench.rounds)
     if bench.device != 'cpu': yield share('EMA share of a step', 'update of EMA', n/10*t['ours']/t['plain'], 'step')
     yield share('bare arithmetic share of a step', 'torch._foreach_lerp_ alone', n/10*t['bare']/t['plain'], 'step')
@@ -299,7 +310,8 @@ def swa(bench):
     dl = [tuple(o.to(bench.device) for o in b) for b in learn.dls.train]
     net = bench.net().to(bench.device)
     if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()): return
-    t = bench.turns({'ours': lambda: reestimate_bn_(net, (b[:1] for b in dl)) and None, 'theirs': lambda: update_bn(dl, net)}, 2*bench.rounds)
+    def refresh(): reestimate_bn_(net, (b[:1] for b in dl))
+    t = bench.turns({'ours': refresh, 'theirs': lambda: update_bn(dl, net)}, 2*bench.rounds)
     yield ratio('BatchNorm refresh / torch', f'reestimate_bn_, {n} batches', t['ours'], "torch's update_bn", t['theirs'])
 
 
@@ -307,7 +319,7 @@ def batch_filter(bench):
     size = bench.size if bench.quick or bench.device == 'cuda' else 2*bench.size
     setups = {'BatchLossFilter(0.5)': [lambda: BatchLossFilter(.5)], 'BatchLossFilter(0.3)': [lambda: BatchLossFilter(.3)],
               "BatchLossFilter(0.5, mode='mask')": [lambda: BatchLossFilter(.5, mode='mask')]}
-    yield from steps(bench, setups, 2, size, 2*bench.rounds)
+    yield from steps(bench, setups, 2, size, bench.rounds*3//2)
     learn = bench.learner(n=1, size=size)
     fit, (x, _) = Fit(learn), next(iter(learn.dls.train))
     def forward():
@@ -316,7 +328,7 @@ def batch_filter(bench):
     yield ratio('forward pass, share of a step', 'a forward pass alone, without gradients', t['forward'], 'plain step', t['plain'])
     if size == bench.size: return
     small = {k: setups[k] for k in list(setups)[:2]}
-    for o in steps(bench, small, 2, bench.size, 2*bench.rounds): yield o | dict(row=f"{o['row']}, {bench.size} px", what=f"{o['what']}, {bench.size} px")
+    for o in steps(bench, small, 2, bench.size): yield o | dict(row=f"{o['row']}, {bench.size} px", what=f"{o['what']}, {bench.size} px")
 
 
 class Sums(Callback):
@@ -325,15 +337,13 @@ class Sums(Callback):
 
 
 def guards(bench):
-    yield from steps(bench, {'SkipNonFinite()': [SkipNonFinite]}, 2, rounds=6*bench.rounds)
+    yield from steps(bench, {'SkipNonFinite()': [SkipNonFinite]}, 2, rounds=4*bench.rounds, own=True)
     if bench.device == 'cpu':
-        yield share('SkipNonFinite, own time', "all of SkipNonFinite's events in a step", own_share(bench, SkipNonFinite, 2))
-        yield share('bare sum, own time', 'a sum over each gradient, and nothing else', own_share(bench, Sums, 2))
+        yield share('bare sum, own time', 'a sum over each gradient, and nothing else', own_share(bench, Sums, 2, 2*bench.rounds))
+        size = 2*bench.size
+        yield share('SkipNonFinite, twice the size', f"all of SkipNonFinite's events in a step, {size} px", own_share(bench, SkipNonFinite, 2, size=size))
     n = 10 if bench.quick else 50
-    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, rounds=max(1, bench.rounds//2))
-    if bench.device == 'cpu':
-        for name, make in {'Rollback': lambda: Rollback(every=n), 'Checkpoint': Checkpoint}.items():
-            yield share(f'{name}, own time', f"all of {name}'s events, epochs of {n} steps", own_share(bench, make, n, 1))
+    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, own=True)
 
 
 def sampling(bench):
@@ -341,14 +351,16 @@ def sampling(bench):
     items, weights = range(n), np.random.default_rng(0).random(n)
     ours = DataLoaders(TfmdDL(items, bs=64, shuffle=True, num_workers=0)).weighted(weights).train
     theirs = WeightedDL(items, bs=64, wgts=weights, shuffle=True, num_workers=0)
-    t = bench.turns({'ours': lambda: ours.get_idxs() is None or None, 'theirs': lambda: theirs.get_idxs() is None or None}, 2*bench.rounds)
-    yield ratio('WeightedSampling, 1M items / fastai', "one epoch's draw", t['ours'], "fastai's WeightedDL.get_idxs", t['theirs'])
+    def draw(dl): list(dl.get_idxs())
+    t = bench.turns({'ours': partial(draw, ours), 'theirs': partial(draw, theirs)}, 2*bench.rounds)
+    yield ratio('WeightedSampling, 1M items / fastai', "one epoch's draw, as a list", t['ours'], "fastai's WeightedDL", t['theirs'])
 
 
 class Limited(nn.Module):
     "A net for which memory runs out above so many items; it notes the sizes that it trains on"
-    def __init__(self, limit): super().__init__(); self.net, self.limit, self.tried = nn.Linear(4, 2), limit, []
+    def __init__(self, limit): super().__init__(); self.net, self.limit, self.tried, self.passes = nn.Linear(4, 2), limit, [], 0
     def forward(self, x):
+        self.passes += 1
         if self.training and (not self.tried or self.tried[-1] != len(x)): self.tried.append(len(x))
         if self.training and len(x) > self.limit: raise torch.OutOfMemoryError('CUDA out of memory.')
         return self.net(x)
@@ -366,7 +378,7 @@ def max_bs(bench):
         net = Limited(limit)
         learn = Learner(toy_dls(x, y, valid=(x[:2], y[:2]), bs=64), net, loss_func=CrossEntropyLossFlat())
         with quiet(learn), redirect_stdout(io.StringIO()): found = learn.max_bs(start=start, limit=start)
-        return len(net.tried), found
+        return len(net.tried), found, net.passes
     def of_accelerate(limit):
         net = Limited(limit)
         @find_executable_batch_size(starting_batch_size=start)
@@ -374,7 +386,7 @@ def max_bs(bench):
             net(x[:bs]).sum().backward()
             return bs
         found = train()
-        return len(net.tried), found
+        return len(net.tried), found, net.passes
     def of_lightning(limit):
         import lightning.pytorch as pl
         from lightning.pytorch.tuner import Tuner
@@ -396,6 +408,7 @@ def max_bs(bench):
                 "accelerate's find_executable_batch_size from the same start", found['accelerate'][:, 0], 'trials')
     yield ratio('max_bs / accelerate, size found', 'batch that max_bs finds', found['ours'][:, 1] + .0, 'what fits', limits, 'items')
     yield ratio('accelerate, size found', 'batch that accelerate finds', found['accelerate'][:, 1] + .0, 'what fits', limits, 'items')
+    yield ratio('max_bs / accelerate, passes', f'forward passes of max_bs(start={start}): two steps and a validation in each trial that fits', found['ours'][:, 2], 'one pass in each of its trials', found['accelerate'][:, 2], 'passes')
     gc.unfreeze()
     some = np.arange(len(limits)) % (3 if bench.quick else 6) == 1          # it is slow
     logging.disable(logging.WARNING)
@@ -546,12 +559,14 @@ def growth(bench):
             note(name, 'parameters', size, np.median(found[1:]))
             del learn, fit, cb
             gc.collect()
-        a, b = ([torch.zeros(p.shape) for p in mlp(size)[0].parameters()] for _ in range(2))
+        with torch.device('meta'): shapes = [p.shape for p in mlp(size)[0].parameters()]
+        a, b = ([torch.zeros(o) for o in shapes] for _ in range(2))
         note('a bare copy of the weights', 'parameters', size, seconds(lambda: torch._foreach_copy_(a, b), 5*reps))   # noqa: B023
     for size in (8, 32) if bench.quick else (8, 32, 128, 512):
+        fits = {}
         for name, cbs in {'plain step': [], 'SAM()': [SAM], 'BatchLossFilter(0.5)': [lambda: BatchLossFilter(.5)], 'SkipNonFinite()': [SkipNonFinite], 'EMA()': [EMA]}.items():
-            learn = bench.learner(cbs, 2, net=timm.create_model('test_resnet', num_classes=10), size=32, bs=size)
-            note(name, 'batch', size, seconds(Fit(learn), 5)/2)
+            fits[name] = Fit(bench.learner(cbs, 2, net=timm.create_model('test_resnet', num_classes=10), size=32, bs=size))
+        for name, t in bench.turns(fits, 5).items(): note(name, 'batch', size, np.median(t)/2)
     for size in (1e4, 1e5) if bench.quick else (1e4, 1e5, 1e6, 1e7):
         dl = DataLoaders(TfmdDL(range(int(size)), bs=64, shuffle=True, num_workers=0)).weighted(np.random.default_rng(0).random(int(size))).train
         note("WeightedSampling, an epoch's draw", 'items', size, seconds(dl.get_idxs, 3))
@@ -570,22 +585,24 @@ def main():
     p.add_argument('--bs', type=int, default=32)
     p.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
     args = p.parse_args()
+    if args.device == 'cuda' and 'growth' in (args.rows or []): p.error('growth is measured on a CPU')
     torch.set_num_threads(args.threads)
     bench, chosen = Bench(args), args.rows or ([*ROWS, 'growth'] if args.device == 'cpu' else [o.__name__ for o in ON_DEVICE])
-    facts = machine(PACKAGES, args.device) | dict(net=f'{bench.model}, {bench.size} px, batch {bench.bs}, {bench.precision}')
+    facts = machine(PACKAGES, args.device) | dict(net=f'{bench.model}, {bench.size} px, batch {bench.bs}, {bench.precision}', rounds=str(args.rounds))
+    rows, grown = Results(args, 'cost', 'group', facts, args.rows), Results(args, 'cost_growth', 'row', facts, args.rows)
     records = []
     for name in (o for o in ROWS if o in chosen):
         began = time.perf_counter()
-        for o in ROWS[name](bench) or []:
+        for o in ROWS[name](bench):
             records.append(dict(group=name, **o))
             print(f"{o['row']:45} {o['ratio']:8.4f}  ({o['q25']:.4f} to {o['q75']:.4f})  target {TARGETS.get(o['row'], '')}", flush=True)
         print(f'    {name}: {time.perf_counter() - began:.0f} s', flush=True)
     if records:
         columns = 'group', 'row', 'what', 'beside', 'ratio', 'q25', 'q75', 'rounds', 'ours', 'theirs', 'unit'
-        store(args.out, 'cost', pd.DataFrame(records, columns=columns).round(5), 'group', facts)
+        rows.store(pd.DataFrame(records, columns=columns).round(5))
     if 'growth' in chosen and args.device == 'cpu':
         frame = growth(bench)
-        store(args.out, 'cost_growth', frame.round(9), 'row', facts)
+        grown.store(frame.round(9))
         print(frame.pivot_table(index=['of', 'row'], columns='size', values='seconds').to_string())
 
 

@@ -1,6 +1,5 @@
 "Makes nbs/benchmarks.md and nbs/evidence.md, and their pictures, from the CSVs beside this file; `make bench` runs it."
 import argparse
-import math
 from pathlib import Path
 
 import matplotlib
@@ -12,16 +11,23 @@ import pandas as pd
 
 from common import HERE
 from cost import ABSENT, SLOPE, TARGETS, WHY
-from evidence import RATES, SWEEP_SEEDS, TIMES
+from evidence import DEFAULT, OWN_SWEEP, RATES, SWEEP_SEEDS, TIMES, level
 
 NBS = HERE.parent/'nbs'
 UNITS = {'share': '{:.2%}', 'per step': '{:+.2f}', 'copies': '{:.2f}'}
 FAMILIES = {
-    'general': ('Callbacks, schedules and optimizers', 'Beside the plain Learner: `fit_one_cycle` with Adam.'),
-    'imbalance': ('Classes of different sizes', 'Training classes thinned out in a geometric series, from the first class to the last; the score is the macro-F1 on a test set that is not thinned.'),
-    'transfer': ('Transfer', "Beside fastai's `fine_tune`; the net has seen 700 images of the other five digits."),
-    'many': ('Many models', 'Beside one model. Equal time means that the members share the time of one. For the log loss lower is better, and a gain is negative.'),
-    'broken': ('Batches that are not finite', 'One item in a hundred is NaN. A net that is not finite in the end gets the score of always saying the first class.'),
+    'general': ('Callbacks, losses, schedules and optimizers', 'Beside the plain Learner: `fit_one_cycle` with Adam. Schedules have a sweep of rates of their own, as optimizers have.'),
+    'wrong': ('Wrong labels', 'A fifth of the training labels, no more and no less, is another one than the true. `label_errors` needs predictions out of fold, so five more trainings.'),
+    'constant': ('A constant rate', 'Beside `fit`, whose rate does not fall: here an average of the weights has something to do.'),
+    'imbalance': ('Classes of different sizes', 'Training classes thinned out in a geometric series, from the largest class to the smallest; the score is the macro-F1 on a test set that is not thinned.'),
+    'transfer': ('Transfer', "Beside fastai's `fine_tune`; the net has seen 700 images of the other five digits, which is not counted. From scratch has a sweep of rates of its own."),
+    'search': ('A rate that is not known', f"Beside `fit_one_cycle` at {DEFAULT:g}, fastai's rate where none is given. `find_lr` and `tune` see the training set alone, and what they cost is counted; the search is "
+               'over rate, weight decay, dropout and label smoothing, with a quarter of the training set held out; then all of it is trained on. The best rate is that of the sweep: '
+               'chosen on the test sets of other seeds and at no cost, it is what a search for the rate can at most find.'),
+    'many': ('Many models', 'Beside one model. As many epochs are those of each member. That an ensemble takes five times as long to predict is not counted. For the log loss lower is better, and a gain is negative.'),
+    'stopping': ('The best epoch', 'A quarter of the training set is held out to find it. Beside the one training of which the epoch with the lowest loss there is kept; its rate is the best one for 12 epochs of all items.'),
+    'few': ('Few labels, many items', 'The net labels what it is sure of (0.95), and a new one trains on both, so on more items.'),
+    'broken': ('Batches that are not finite', 'One item in a hundred is NaN (two in each training set). A net that is not finite in the end gets the score of always saying the first class.'),
     'rate': ('A rate that is far too high', 'Adam at a rate of 100.'),
 }
 
@@ -40,7 +46,7 @@ def ran_on(f, packages):
             + ', '.join(f'{k} {f[k]}' for k in packages if k in f) + '.')
 
 
-SYSTEM = 'cpu', 'cores', 'threads', 'device', 'python', 'net', 'processes'
+SYSTEM = 'cpu', 'cores', 'threads', 'device', 'python', 'net', 'processes', 'rounds', 'seeds'
 def packages(f): return [k for k in f if k not in SYSTEM]
 
 
@@ -56,12 +62,12 @@ def why(cost):
 
 
 def slopes(growth):
-    "Of log seconds over log size, for each row: over all sizes, and the seconds of the smallest and of the largest"
+    "Of log seconds over log size, for each row: over all sizes and over the last two; the smallest and the largest size, and their seconds"
     out = []
     for (of, row), g in growth.groupby(['of', 'row'], sort=False):
         g = g.sort_values('size')
-        slope = np.polyfit(np.log(g['size']), np.log(g.seconds), 1)[0] if len(g) > 1 else math.nan
-        out.append((row, of, slope, g['size'].min(), g['size'].max(), g.seconds.iloc[0], g.seconds.iloc[-1]))
+        x, y = np.log(g['size'].to_numpy()), np.log(g.seconds.to_numpy())
+        out.append((row, of, np.polyfit(x, y, 1)[0], (y[-1] - y[-2])/(x[-1] - x[-2]), g['size'].min(), g['size'].max(), g.seconds.iloc[0], g.seconds.iloc[-1]))
     return out
 
 
@@ -69,16 +75,16 @@ def benchmarks(cost, growth, f, gpu=()):
     by_row = {o.row: o for o in cost.itertuples()}
     goals, reasons = [by_row[o] for o in TARGETS if o in by_row], why(cost)
     def beside(o):
-        spread = 'counted' if o.unit in ('copies', 'per step') else f'{shown(o, o.q25)} to {shown(o, o.q75)}' if o.rounds > 1 else 'one round'
-        return [o.what, o.beside, shown(o, o.ratio), spread]
+        spread = ['counted', ''] if o.unit in ('copies', 'per step') else [f'{shown(o, o.q25)} to {shown(o, o.q75)}', str(o.rounds)]
+        return [o.what, o.beside, shown(o, o.ratio), *spread]
     met = len(goals) - len(reasons)
     marks = {row: f' ({i})' for i, row in enumerate(reasons, 1)}
     found = slopes(growth)
-    base = {of: s for row, of, s, *_ in found if row.startswith('a bare')}
+    base = {of: max(s, last) for row, of, s, last, *_ in found if row.startswith('a bare')}
     def judged(row, of, s):
         if row.startswith('a bare') or row == 'plain step': return ''
         if s <= SLOPE: return 'linear or better'
-        return f'steeper; so is {base[of]:.2f}, the bare work' if base.get(of, 0) > SLOPE else '**steeper**'
+        return f'steeper; the bare work too, {base[of]:.2f}' if base.get(of, 0) > SLOPE else '**steeper**'
     syncs = [o for o in cost.itertuples() if o.group == 'synchronisations']
     rest = [o for o in cost.itertuples() if o.row not in TARGETS and o.group != 'synchronisations']
     gpu_text = '\n\n'.join(gpu) if gpu else (
@@ -98,15 +104,15 @@ def benchmarks(cost, growth, f, gpu=()):
 
 ## Targets
 
-{table(['what', 'beside', 'ratio', 'quartiles', 'target', ''], [[*beside(o), shown(o, TARGETS[o.row]), verdict(o.row, o.ratio) + marks.get(o.row, '')] for o in goals])}
+{table(['what', 'beside', 'ratio', 'quartiles', 'rounds', 'target', ''], [[*beside(o), shown(o, TARGETS[o.row]), verdict(o.row, o.ratio) + marks.get(o.row, '')] for o in goals])}
 
 {chr(10).join(f'{i}. {by_row[row].what}: {text}' for i, (row, text) in enumerate(reasons.items(), 1)) or 'No row missed its target.'}
 
-`max_bs` finds the largest batch to the item and then leaves a margin of 5 %; accelerate's decorator stops at the first size that fits. Trials are counted with a net that raises `torch.OutOfMemoryError` above a number of items, over {by_row['max_bs / accelerate, trials'].rounds} such limits. Bytes are those of every tensor that an operation made and that was alive, looked at after each operation.
+`max_bs` finds the largest batch to the item and then leaves a margin of 5 %; accelerate's decorator stops at the first size that fits. A trial of `max_bs` is two whole steps, optimizer and all, and a validation; that of a decorated function is whatever the function does. Trials are counted with a net that raises `torch.OutOfMemoryError` above a number of items, over {by_row['max_bs / accelerate, trials'].rounds} such limits. Bytes are those of every tensor that an operation made and that was alive, looked at after each operation; the copy of weights and optimizer state from which `bs_find` leaves no trace waits in the CPU's memory, and is not among them.
 
 ## Other rows
 
-{table(['what', 'beside', 'ratio', 'quartiles'], [beside(o) for o in rest])}
+{table(['what', 'beside', 'ratio', 'quartiles', 'rounds'], [beside(o) for o in rest])}
 
 `own time` is the time that a callback spends in its own events, as a part of the rest of the step.
 
@@ -120,10 +126,10 @@ How often the host would wait for the device in a step, beyond what fastai's own
 
 ## As work grows
 
-The slope of log time over log size; 1 is linear. Parameters: square linear layers, batch 8. Batch: timm's `test_resnet` at 32 px. What is in the processor's cache at the smallest size and not at the largest makes every pass over the weights steeper than linear in between, so a bare copy stands beside.
+The slope of log time over log size, over all sizes and over the last two; 1 is linear. Parameters: square linear layers, batch 8. Batch: timm's `test_resnet` at 32 px. What is in the processor's cache at the smallest size and not at the largest makes every pass over the weights steeper than linear in between, so a bare copy stands beside.
 
-{table(['what', 'grows', 'slope', 'seconds at the smallest', 'seconds at the largest', ''],
-       [[row, f'{of}, {a:,} to {b:,}', f'{s:.2f}', f'{x:.2g}', f'{y:.2g}', judged(row, of, s)] for row, of, s, a, b, x, y in found])}
+{table(['what', 'grows', 'slope', 'of the last two', 'seconds at the smallest', 'seconds at the largest', ''],
+       [[row, f'{of}, {a:,} to {b:,}', f'{s:.2f}', f'{last:.2f}', f'{x:.2g}', f'{y:.2g}', judged(row, of, max(s, last))] for row, of, s, last, a, b, x, y in found])}
 
 ## Peers that are not here
 
@@ -156,41 +162,45 @@ def cost_picture(cost, path):
 def mean(value, se, metric): return f'{value:.3f} ± {se:.3f}' if metric == 'log loss' else f'{value:.2f} ± {se:.2f}'
 
 
+def code(setup): return f'`{setup}`' if '(' in setup or '_' in setup else setup
+
+
 def evidence(df, f):
     sections, main = [], df[~df.family.isin(['broken', 'rate'])]
     for family, (title, text) in FAMILIES.items():
         rows = []
         for (setup, task, metric), g in df[df.family == family].groupby(['setup', 'task', 'metric'], sort=False):
             e, t = g[g.budget == 'epochs'].iloc[0], g[g.budget == 'time'].iloc[0]
-            rows.append([f'`{setup}`' if '(' in setup or '_' in setup else setup, task, metric, mean(e.plain, e.plain_se, metric), mean(e.score, e.score_se, metric), e.shown,
-                         f'{e.cost:.2f}', str(t.epochs), mean(t.score, t.score_se, metric), t.shown])
-        if not rows: continue
-        epochs = ', '.join(map(str, sorted(df[df.family == family].plain_epochs.unique())))
+            rows.append([code(setup), task, metric, str(e.in_all), mean(e.score, e.score_se, metric), mean(e.plain, e.plain_se, metric), e.shown,
+                         f'{e.cost:.2f}', str(t.plain_epochs), mean(t.plain, t.plain_se, metric), t.shown])
+        epochs = ', '.join(map(str, sorted(df[df.family == family].epochs.unique())))
         sections.append(f'## {title}\n\n{text} {epochs} epochs.\n\n' + table(
-            ['what', 'task', 'score', 'beside it', 'equal epochs', 'gain (95 %)', 'cost of an epoch', 'epochs in equal time', 'equal time', 'gain (95 %)'], rows))
-    counts = {b: main[(main.budget == b)].verdict.value_counts() for b in ('epochs', 'time')}
-    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('undecided', 'undecided'), ('loss', 'losses'), ('same', 'with the same score in every seed')))
+            ['what', 'task', 'score', 'epochs in all', 'it', 'beside, as many epochs', 'gain (95 %)', 'its time', 'epochs in that time', 'beside, as much time', 'gain (95 %)'], rows))
+    counts = {b: o.verdict.value_counts() for b, o in (('epochs', main[(main.budget == 'epochs') & (main.in_all == main.epochs)]), ('time', main[main.budget == 'time']))}
+    def tally(b): return ', '.join(f'{counts[b].get(k, 0)} {what}' for k, what in (('gain', 'gains'), ('undecided', 'undecided'), ('loss', 'losses'), ('same', 'the same to the bit in every seed')))
     summary = []
     for (_, setup), g in main.groupby(['family', 'setup'], sort=False):
-        summary.append([f'`{setup}`' if '(' in setup or '_' in setup else setup] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['undecided', 'same'], ['loss'])])
-    rates = df[df.family.isin(['general', 'imbalance', 'transfer'])].drop_duplicates(['task', 'lr']).groupby('task', sort=False).lr.first()
-    seeds = sorted(df.seeds.unique())
-    n = len(main)
+        summary.append([code(setup), FAMILIES[g.family.iloc[0]][0]] + [str((g[g.budget == b].verdict.isin(v)).sum()) for b in ('epochs', 'time') for v in (['gain'], ['undecided', 'same'], ['loss'])])
+    swept = df[df.family.isin(['general', 'wrong', 'constant', 'imbalance', 'transfer', 'few'])]
+    own = swept.setup.str.startswith('opt_func') | swept.setup.isin(OWN_SWEEP)
+    rates = swept[~own].groupby('task', sort=False).lr.first()
+    others = '; '.join(f"{k}: {', '.join(f'{o:g}' for o in g.lr)}" for k, g in swept[own & (swept.budget == 'epochs')].groupby('setup', sort=False))
+    timed = df[df.budget == 'time']
+    seeds, n = sorted(df.seeds.unique()), len(main[(main.verdict != 'same') & ~((main.budget == 'time') & (main.plain_epochs == main.epochs))])
     return f"""# What it gains and loses
 
 > Each callback and recipe beside the plain Learner, over seeds, at equal epochs and at equal time; losses and nulls included.
 
-With as many epochs: {tally('epochs')}. In as much time: {tally('time')}. (Without the two sections on broken trainings.) Of {n} intervals at 95 % some {n*.05:.0f} would leave zero out by chance, half of them on either side.
+Beside as many epochs: {tally('epochs')} (without recipes of several trainings). Beside as much time: {tally('time')}. (Neither with the two sections on broken trainings.) Of the {n} intervals at 95 % that are not one another's copies some {n*.05:.0f} would leave zero out by chance, half of them on either side.
 
-- Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; the setups of a seed share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
-- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate is the best of {', '.join(f'{o:g}' for o in RATES)} by log loss over {len(SWEEP_SEEDS)} other seeds, for each task ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate. Other optimizers have as long a sweep of their own, from {TIMES[0]:g} to {TIMES[-1]:g} times the rate that `list_opts` suggests.
-- Equal time: a setup whose epoch costs c times the processor's time of a plain one, the median over seeds, trains 1/c of the epochs, rounded. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there.
-- Equal time is exact where a setup's cost is one of each epoch. `find_lr` and `lr='find'` take 100 batches however many the epochs, and use more time than their row has; restarts, snapshots and soups train whole cycles, up to a quarter fewer epochs.
-- Wrong labels: 20 % are drawn anew, so that some 18 % are wrong. Intervals are about other seeds on these data, not about other data.
+- Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; setups that do not change them share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
+- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate has the lowest log loss on the test sets of {len(SWEEP_SEEDS)} other seeds, for each task: {', '.join(f'{level(k):g}' for k in RATES)} are tried, and lower or higher ones while the best is at an end ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate, which is the best one for plain and need not be for them, and what is beside them for as much time does too. Other optimizers, schedules and training from scratch have a sweep of their own, those of optimizers beginning at {level(TIMES[0]):g} to {level(TIMES[-1]):g} times the rate that `list_opts` suggests ({others}).
+- As much time: a setup that takes c times the plain training, the median over seeds of the processor's seconds, stands beside a plain training of c times the epochs, rounded to whole ones: what the setup took is {timed.cost.min():.2f} to {timed.cost.max():.2f} of that one's time, {timed.cost.median():.2f} in the median. So what is done once (`find_lr`, folds, a search) is counted as what is done in each step is. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there. Only the collection of garbage, for which Python looks through all that is imported, does not look through it here: a search does it after each trial, and it would take longer than the trial.
+- Intervals are about other seeds on these data, not about other data.
 - The data come with scikit-learn: 1,797 digits of 8×8 pixels, breast cancer, diabetes (is the progression above the median?) and wine, a small part of each for training. Nets: a small convolutional net, a perceptron of two layers. What holds here may not hold for large nets and data.
-- Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `bs_find`, the diagnoses and the sanity checks do not change what is learnt and have no rows; what `tune` gains stands [on its own card](30_tuning.ipynb).
+- Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `label_errors` as a table and the sanity checks do not change what is learnt and have no rows; losses for several labels have no data here.
 
-{ran_on(f, packages(f))} No GPU was used. `make bench` repeats it, `python benchmarks/evidence.py --setups 'SAM()' 'EMA()'` some of it; with `--costs benchmarks/evidence.csv` the epochs in equal time are those of this page.
+{ran_on(f, packages(f))} No GPU was used. `make bench` repeats it, `python benchmarks/evidence.py --setups 'SAM()' 'EMA()'` some of it; with `--costs benchmarks/evidence.csv` the epochs in as much time are those of this page.
 
 ![Gains with their intervals](images/evidence.png)
 
@@ -198,14 +208,14 @@ With as many epochs: {tally('epochs')}. In as much time: {tally('time')}. (Witho
 
 Number of rows (task and score) with a gain, undecided and with a loss, where the interval decides.
 
-{table(['what', 'epochs: gain', 'undecided', 'loss', 'time: gain', 'undecided', 'loss'], summary)}
+{table(['what', 'where', 'epochs: gain', 'undecided', 'loss', 'time: gain', 'undecided', 'loss'], summary)}
 
 """ + '\n\n'.join(sections) + '\n'
 
 
 def evidence_picture(df, path):
-    df = df[(df.family == 'general') & (df.metric != 'log loss')]
-    tasks, setups = list(dict.fromkeys(df.task)), list(dict.fromkeys(df.setup))
+    df = df[(df.family == 'general') | (df.task == 'digits, 20 % wrong labels')]
+    tasks, setups, named = list(dict.fromkeys(df.task)), list(dict.fromkeys(df.setup)), set()
     fig, axes = plt.subplots(1, max(1, len(tasks)), figsize=(11, .5 + .27*len(setups)), sharey=True, squeeze=False)
     for ax, task in zip(axes[0], tasks, strict=False):
         g = df[df.task == task]
@@ -214,7 +224,8 @@ def evidence_picture(df, path):
             for o in g[g.budget == budget].itertuples():
                 y = len(setups) - setups.index(o.setup) - shift
                 ax.plot([o.low, o.high], [y, y], color=color, lw=1.5)
-                ax.plot(np.clip(o.gain, -lim, lim), y, 'o', ms=3.5, color=color, label=f'equal {budget}' if o.setup == setups[0] else None)
+                ax.plot(np.clip(o.gain, -lim, lim), y, 'o', ms=3.5, color=color, label=None if (task, budget) in named else f'equal {budget}')
+                named.add((task, budget))
         ax.axvline(0, ls=':', c='k', lw=1)
         ax.set(xlim=(-1.1*lim, 1.1*lim))
         ax.set_title(task, fontsize=9)
@@ -227,10 +238,15 @@ def evidence_picture(df, path):
     plt.close(fig)
 
 
-def gpu_results():
+def read_cost(folder):
+    cost = pd.read_csv(folder/'cost.csv')
+    return cost.assign(beside=cost.beside.fillna(''))
+
+
+def gpu_results(folder):
     "A section for each folder of results from a GPU"
-    for folder in sorted(o for o in HERE.glob('cuda_*') if (o/'cost.csv').exists()):
-        cost, f = pd.read_csv(folder/'cost.csv'), facts(folder/'cost_machine.csv')
+    for sub in sorted(o.parent for o in folder.glob('cuda_*/cost.csv')):
+        cost, f = read_cost(sub), facts(sub/'cost_machine.csv')
         rows = [[o.what, o.beside, shown(o, o.ratio), f'{shown(o, o.q25)} to {shown(o, o.q75)}', f'{o.ours:.3g}' if o.unit == 'ms' else '', f'{o.theirs:.3g}' if o.unit == 'ms' else '']
                 for o in cost.itertuples()]
         yield f"{f['device']}: {f['net']}.\n\n" + table(['what', 'beside', 'ratio', 'quartiles', 'ms', 'ms beside'], rows)
@@ -238,9 +254,7 @@ def gpu_results():
 
 def pages(folder=HERE):
     "The text of each page"
-    cost, growth = (pd.read_csv(folder/f'{o}.csv', keep_default_na=True) for o in ('cost', 'cost_growth'))
-    cost.beside = cost.beside.fillna('')
-    return {'benchmarks.md': benchmarks(cost, growth, facts(folder/'cost_machine.csv'), tuple(gpu_results())),
+    return {'benchmarks.md': benchmarks(read_cost(folder), pd.read_csv(folder/'cost_growth.csv'), facts(folder/'cost_machine.csv'), tuple(gpu_results(folder))),
             'evidence.md': evidence(pd.read_csv(folder/'evidence.csv'), facts(folder/'evidence_machine.csv'))}
 
 

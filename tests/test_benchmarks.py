@@ -1,8 +1,12 @@
 "The benchmarks run, their results are those of the pages, and no row that was promised is missing."
+import gc
+import json
 import logging
 import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT/'benchmarks'
 sys.path.insert(0, str(HERE))
-import cost, evidence, pages  # noqa: E402
+import cost, evidence, pages, tuning  # noqa: E402
+from common import InProcess, Results  # noqa: E402
 
 GROUPS = [o for o in cost.ROWS if o != 'imports']     # which starts whole processes
 
@@ -23,6 +28,7 @@ def run(monkeypatch):
         script.main()
     yield main
     logging.disable(logging.NOTSET)
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize('name', ['benchmarks.md', 'evidence.md'])
@@ -61,6 +67,7 @@ def test_every_setup_has_its_evidence():
         assert len(tasks) >= 3 and set(here.task) == set(tasks) and set(here.setup) == set(setups)
         assert (here.groupby(['setup', 'task', 'metric']).budget.agg(set) == {'epochs', 'time'}).all()
     assert (found.seeds >= 10).all()
+    assert found[found.budget == 'time'].cost.between(.85, 1.15).all(), 'as much time'
     assert ((found.low <= found.gain) & (found.gain <= found.high)).all()
 
 
@@ -68,6 +75,19 @@ def test_every_card_shows_its_rows():
     shown = {w for o in pd.read_csv(HERE/'evidence.csv').card for w in o.split()}
     cards = {p.stem.split('_', 1)[1]: p.read_text() for p in (ROOT/'nbs').glob('[0-9]*.ipynb')}
     for card in shown: assert 'benchmarks/evidence.csv' in cards[card], card
+
+
+def test_the_rows_of_a_card_are_those_of_the_results():
+    "As they were when its notebook was run: else `make cards`"
+    found = pd.read_csv(HERE/'evidence.csv')
+    for p in (ROOT/'nbs').glob('[0-9]*.ipynb'):
+        table = next((c for c in json.loads(p.read_text())['cells'] if c['id'] == 'gain-table'), None)
+        rows = found[found.card.str.contains(rf'\b{p.stem.split("_", 1)[1]}\b')]
+        assert (table is not None) == (len(rows) > 0), p.name
+        if table is None: continue
+        text = ''.join(''.join(o['data']['text/html']) for o in table['outputs'])
+        missing = [o for o in rows.shown if o not in text]
+        assert not missing, f'{p.name} has other rows than evidence.csv, run `make cards`: {missing[:3]}'
 
 
 def test_no_figure_of_a_file_that_is_gone():
@@ -83,23 +103,100 @@ def test_cost_runs(group, run, tmp_path):
     assert set(found.group) == set(group) - {'growth'} and (found.ratio.notna()).all()
 
 
-def test_evidence_runs(run, tmp_path):
-    "Each setup at a tiny size; a second run of some with the costs of the first gives the same to the digit"
+SOME = ["WeightedSampling('sqrt')", 'fine_tune_stages()', 'refit_at_best_epoch()', 'pseudo_labels()', 'snapshots of 4 cycles',
+        "opt_func('lion')"]
+ALL = [n for o in evidence.SETUPS.values() for n in o[3]]
+
+
+@pytest.mark.parametrize('setups', [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=['some', 'all'])
+def test_evidence_runs(setups, run, tmp_path):
+    "At a tiny size; a second run of some with the costs of the first gives the same to the digit"
     args = '--quick', '--seeds', 2, '--processes', 1
-    run(evidence, *args, '--out', tmp_path/'a')
+    run(evidence, *args, '--out', tmp_path/'a', '--setups', *setups)
     first = pd.read_csv(tmp_path/'a'/'evidence.csv')
-    assert set(first.setup) == {n for o in evidence.SETUPS.values() for n in o[3]} and first[['plain', 'score', 'gain']].notna().all().all()
-    again = 'SAM()', 'WeightedSampling(\'sqrt\')', 'fine_tune_stages()'
+    assert set(first.setup) == set(setups) and first[['plain', 'score', 'gain']].notna().all().all()
+    again = setups[:2]
     run(evidence, *args, '--out', tmp_path/'b', '--costs', tmp_path/'a'/'evidence.csv', '--setups', *again)
     second = pd.read_csv(tmp_path/'b'/'evidence.csv')
     pd.testing.assert_frame_equal(first[first.setup.isin(again)].reset_index(drop=True), second)
 
 
+def test_tuning_runs(run, tmp_path):
+    "With each pruner, and none of them sees fewer trials"
+    run(tuning, '--quick', '--seeds', 2, '--processes', 1, '--out', tmp_path)
+    found = pd.read_csv(tmp_path/'tuning.csv').set_index('pruner')
+    assert list(found.index) == list(tuning.PRUNERS) and (found.trials == 4).all() and found.loc['none', 'saved'] == 0
+    assert found.loc['asha', 'saved'] > 0 and found.accuracy.notna().all()
+
+
+def test_a_sweep_goes_on_until_the_best_is_between(monkeypatch):
+    "The lowest loss lies far outside of where it begins"
+    def swept(job):
+        o, k, epochs, seeds = job
+        return o, k, evidence.level(k), abs(k - 3.2)
+    monkeypatch.setattr(evidence, 'swept', swept)
+    task = next(iter(evidence.GENERAL))
+    rates = evidence.rates_of(InProcess(), [('general', task, [])], lambda *_: 12, False)
+    assert rates == {('general', task, 'plain'): evidence.level(3)} and evidence.level(3) == 30.
+
+
+def test_as_many_labels_are_wrong_as_it_says():
+    "And each of them is another label"
+    for task in evidence.WRONG.values():
+        right = evidence.Task(task.data, task.n_train)
+        for seed in range(3):
+            (x, y), (x_, y_) = right.sets(seed)[0], task.sets(seed)[0]
+            assert (x == x_).all() and (y != y_).sum() == round(.2*len(y))
+
+
+def test_classes_are_as_thin_as_it_says():
+    "The smallest beside the largest, in each seed's own training set"
+    for name, task in evidence.IMBALANCE.items():
+        for seed in range(3):
+            counts = task.sets(seed)[0][1].bincount()
+            assert (counts > 0).all() and abs(counts.max()/counts.min() - task.thin) <= .25*task.thin, (name, counts)
+
+
+def test_a_setup_that_costs_as_much_as_plain(run, tmp_path):
+    "No training of another length is needed"
+    args = '--quick', '--seeds', 2, '--processes', 1, '--out', tmp_path, '--setups', 'FocalLoss()'
+    run(evidence, *args)
+    csv = tmp_path/'evidence.csv'
+    pd.read_csv(csv).assign(cost=1.).to_csv(csv, index=False)
+    run(evidence, *args, '--costs', csv)
+    found = pd.read_csv(csv)
+    assert (found.plain_epochs == found.epochs).all() and (found.cost == 1).all()
+    with pytest.raises(SystemExit): run(evidence, *args[:-1], 'PolyLoss()', '--costs', csv)      # of which there are no costs
+
+
+def test_pages_of_a_gpu(tmp_path):
+    "Results in a folder beside the others, by a device that there is not"
+    for o in HERE.glob('*.csv'): shutil.copy(o, tmp_path)
+    (tmp_path/'cuda_x').mkdir()
+    shutil.copy(HERE/'cost.csv', tmp_path/'cuda_x')
+    found = pd.read_csv(HERE/'cost_machine.csv', dtype=str)
+    found.value = found.value.where(found.what != 'device', 'NVIDIA Something')
+    found.to_csv(tmp_path/'cuda_x'/'cost_machine.csv', index=False)
+    page = pages.pages(tmp_path)['benchmarks.md']
+    assert 'NVIDIA Something' in page and 'No GPU was available' not in page
+
+
+def test_the_table_of_the_readme_is_that_of_the_demo():
+    text = (ROOT/'README.md').read_text()
+    for o in pd.read_csv(HERE/'demo.csv', dtype=str, keep_default_na=False).values: assert f"| {' | '.join(o)} |" in text
+
+
 def test_the_others_of_a_file_stay(tmp_path):
-    "Rows that run alone take the place of theirs, on the same machine with the same versions only"
-    from common import store
+    "Rows that run alone take the place of theirs, on the same machine with the same versions only; a whole run takes the place of all"
     def frame(**o): return pd.DataFrame([dict(row=k, x=v) for k, v in o.items()])
-    store(tmp_path, 'f', frame(a=1, b=2, c=3), 'row', dict(torch='1'))
-    store(tmp_path, 'f', frame(b=5), 'row', dict(torch='1'))
-    assert pd.read_csv(tmp_path/'f.csv').values.tolist() == [['a', 1], ['b', 5], ['c', 3]]
-    with pytest.raises(SystemExit, match='other versions'): store(tmp_path, 'f', frame(b=6), 'row', dict(torch='2'))
+    def store(torch, some, **rows):
+        Results(SimpleNamespace(out=tmp_path, quick=False), 'f', 'row', dict(torch=torch), some).store(frame(**rows))
+    def values(): return pd.read_csv(tmp_path/'f.csv').values.tolist()
+    store('1', None, a=1, b=2, c=3)
+    store('1', ['b'], b=5)
+    assert values() == [['a', 1], ['b', 5], ['c', 3]]
+    with pytest.raises(SystemExit, match='other versions'): store('2', ['b'], b=6)
+    store('2', None, b=7)
+    assert values() == [['b', 7]]
+    (tmp_path/'f_machine.csv').unlink()
+    with pytest.raises(SystemExit, match='other versions'): store('2', ['b'], b=6)
