@@ -233,16 +233,17 @@ def sam_peer(bench):
     yield ratio('SAM(every=5), fastai / bare loop', 'fastai with SAM(every=5)', t['ours'], "bare PyTorch loop with pytorch_optimizer's LookSAM(k=5), which is another algorithm", t['bare'], n=5)
 
 
-def steps(bench, setups, n, size=None, rounds=None, own=False):
+def steps(bench, setups, n, size=None, rounds=None, own=False, net=None):
     "Rows of steps beside plain ones; with `own`, on a CPU, also of the time in the one callback's own events"
-    own = own and bench.device == 'cpu'
-    fits = {name: Fit(bench.learner([timed(o) for o in cbs] if own else cbs, n, size=size)) for name, cbs in {'plain': [], **setups}.items()}
+    own, of = own and bench.device == 'cpu', f', {net}' if net else ''
+    def fit(cbs): return Fit(bench.learner([timed(o) for o in cbs] if own else cbs, n, size=size, net=timm.create_model(net, num_classes=10) if net else None))
+    fits = {name: fit(cbs) for name, cbs in {'plain': [], **setups}.items()}
     turns = {name: watched(fits[name]) for name in setups} if own else {}
     def clocked(turn):
         turn()                      # its own result is the share
     t = bench.turns(fits | {name: partial(clocked, turn) for name, (turn, _) in turns.items()}, rounds)
-    for name in setups: yield ratio(name, f'step with {name}', t[name], 'plain step', t['plain'], n=n)
-    for name, (_, found) in turns.items(): yield share(f"{name.split('(')[0]}, own time", f"all of {name.split('(')[0]}'s events, epochs of {n} steps", found[1:])
+    for name in setups: yield ratio(name, f'step with {name}{of}', t[name], 'plain step', t['plain'], n=n)
+    for name, (_, found) in turns.items(): yield share(f"{name.split('(')[0]}, own time", f"all of {name.split('(')[0]}'s events, epochs of {n} steps{of}", found[1:])
 
 
 def sam(bench):
@@ -343,7 +344,8 @@ def guards(bench):
         size = 2*bench.size
         yield share('SkipNonFinite, twice the size', f"all of SkipNonFinite's events in a step, {size} px", own_share(bench, SkipNonFinite, 2, size=size))
     n = 10 if bench.quick else 50
-    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, own=True)
+    half = 'resnet10t' if bench.model == 'resnet18' and bench.device == 'cpu' else None          # as many weights for its work, in half the time
+    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, own=True, net=half)
 
 
 def sampling(bench):
@@ -462,7 +464,7 @@ def imports(bench):
     "Fresh processes, in each of them fastai first and then us; in every other one no garbage is collected"
     code = ('import gc, time; t = time.perf_counter(); import fastai.vision.all; a = time.perf_counter(); {}import fastai_recipes.all; '
             'print(a - t, time.perf_counter() - a)')
-    rounds, found = 1 if bench.quick else 4, {'': [], 'gc.disable(); ': []}
+    rounds, found = 1 if bench.quick else 3, {'': [], 'gc.disable(); ': []}
     for _ in range(rounds + 1):
         for extra, times in found.items():
             res = subprocess.run([sys.executable, '-W', 'ignore', '-c', code.format(extra)], capture_output=True, text=True, check=True)
