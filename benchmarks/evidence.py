@@ -3,11 +3,12 @@
 Each setup trains beside the plain Learner of the same seed, which decides the split, the initial weights and the order of the batches.
 It is compared twice: with the plain Learner after as many epochs; and after as much time, in which the plain Learner trains more (or fewer)
 epochs: as many as the setup costs, the median over seeds of its seconds divided by the plain ones. So all that a setup does is counted,
-once in a training or once in an epoch. The plain Learner is `fit_one_cycle` with Adam; its rate for each task is the best of a sweep
+once in a training or once in an epoch. Where more epochs make the plain Learner worse, it need not use the time. The plain Learner is `fit_one_cycle` with Adam; its rate for each task is the best of a sweep
 over other seeds, and all setups use it, but for other optimizers, which have a sweep of their own.
 Writes evidence.csv and evidence_machine.csv beside this file; pages.py makes the page and the picture of them, and each method card
 shows its rows. `--costs evidence.csv` takes the costs from an earlier run, which then is repeated to the digit.
 """
+import atexit
 import contextlib
 import gc
 import io
@@ -475,19 +476,22 @@ def text(c, verdict, digits):
     return f'{c.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})' + ('' if verdict == 'undecided' else f' {verdict}')
 
 
-def summary(runs, plain, budget, family, task, name, card, lr, cost, metric):
-    "A record: both means with standard errors, and the paired gain with its 95 % interval; `cost` is the time of a training in those beside it"
-    out, (plain, runs) = [], (o.sort_values('seed') for o in (plain, runs))
-    equal = all(np.array_equal(plain[o], runs[o], equal_nan=True) for o in ('score', 'log_loss'))
+def summary(runs, plains, budget, family, task, name, card, lr, cost, metric):
+    """A record: both means with standard errors, and the paired gain with its 95 % interval
+
+    Of `plains` the one with the better mean stands beside it; `cost` is its time in that of the first of them, which is as long in time."""
+    out, runs = [], runs.sort_values('seed')
     for column, what in (('score', f'{metric}, %'), ('log_loss', 'log loss')):
         if column == 'log_loss' and family != 'many': continue
+        better = -1 if column == 'log_loss' else 1
+        plain = max(plains, key=lambda o: better*o[column].mean()).sort_values('seed')             # noqa: B023
+        equal = all(np.array_equal(plain[o], runs[o], equal_nan=True) for o in ('score', 'log_loss'))
         a, b = (o[column].to_numpy() for o in (plain, runs))
         c = paired(a, b)
         low, high = c.interval
-        better = -1 if column == 'log_loss' else 1
         verdict = 'same' if equal else 'gain' if min(better*low, better*high) > 0 else 'loss' if max(better*low, better*high) < 0 else 'undecided'
         out.append(dict(card=card, family=family, setup=name, task=task, budget=budget, metric=what, beside=SETUPS[family][1], seeds=len(a), lr=lr,
-                        plain_epochs=int(plain.epochs.iloc[0]), epochs=int(runs.epochs.iloc[0]), in_all=int(runs.in_all.median()), cost=cost, plain=a.mean(), plain_se=a.std(ddof=1)/len(a)**.5,
+                        plain_epochs=int(plain.epochs.iloc[0]), as_long=int(plains[0].epochs.iloc[0]), epochs=int(runs.epochs.iloc[0]), in_all=int(runs.in_all.median()), cost=cost, plain=a.mean(), plain_se=a.std(ddof=1)/len(a)**.5,
                         score=b.mean(), score_se=b.std(ddof=1)/len(b)**.5, gain=c.difference, gain_se=c.se, low=low, high=high,
                         verdict=verdict, shown=text(c, verdict, 3 if column == 'log_loss' else 2)))
     return out
@@ -497,6 +501,7 @@ def begin():
     "In each process"
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
+    atexit.register(gc.unfreeze)
     gc.freeze()          # recipes that collect garbage would look through all that is imported, which takes as long as some of these trainings
     frame = list_opts()
     OPT_LR.update({f'opt_func({n!r})': float(frame.lr[n]) for n in frame.index})
@@ -542,9 +547,9 @@ def main():
     for f, t, names in chosen:
         tasks, base, _, setups = SETUPS[f]
         for n in names:
-            for budget, epochs in (('epochs', epochs_of(f, t)), ('time', as_long(f, t, n))):
-                plain = beside[f, t, base, epochs]
-                rows += summary(mine[f, t, n], plain, budget, f, t, n, setups[n][0], rate(rates, f, t, n), cost(f, t, n, budget, plain), tasks[t].metric)
+            equal, long = (beside[f, t, base, e] for e in (epochs_of(f, t), as_long(f, t, n)))
+            for budget, plains in (('epochs', [equal]), ('time', [long] if as_long(f, t, n) < epochs_of(f, t) else [long, equal])):
+                rows += summary(mine[f, t, n], plains, budget, f, t, n, setups[n][0], rate(rates, f, t, n), cost(f, t, n, budget, plains[0]), tasks[t].metric)
     frame = pd.DataFrame(rows)
     frame.insert(0, 'key', frame.family + ' | ' + frame.setup)
     digits = {o: 4 for o in frame.columns if frame[o].dtype == float and o != 'lr'}

@@ -165,8 +165,19 @@ def test_a_setup_that_costs_as_much_as_plain(run, tmp_path):
     pd.read_csv(csv).assign(cost=1.).to_csv(csv, index=False)
     run(evidence, *args, '--costs', csv)
     found = pd.read_csv(csv)
-    assert (found.plain_epochs == found.epochs).all() and (found.cost == 1).all()
+    assert (found.as_long == found.epochs).all() and (found.cost == 1).all()
     with pytest.raises(SystemExit): run(evidence, *args[:-1], 'PolyLoss()', '--costs', csv)      # of which there are no costs
+
+
+def test_as_much_time():
+    "The better of the two plain trainings stands beside it, for each metric; the cost is that of the longer one"
+    def runs(epochs, score, log_loss):
+        return pd.DataFrame(dict(seed=[1, 0], epochs=epochs, in_all=epochs, score=[score, score + 2], log_loss=[log_loss, log_loss + .1]))
+    long, equal = runs(24, 80., .5), runs(12, 79., .3)
+    score, loss = evidence.summary(runs(12, 82., .4), [long, equal], 'time', 'many', 'digits', 'x', 'card', .01, .98, 'accuracy')
+    assert (score['plain_epochs'], score['as_long'], score['plain'], score['gain']) == (24, 24, 81., 2.)
+    assert (loss['plain_epochs'], loss['as_long'], loss['cost']) == (12, 24, .98) and abs(loss['gain'] - .1) < 1e-9
+    assert (score['verdict'], loss['verdict']) == ('gain', 'loss')
 
 
 def test_pages_of_a_gpu(tmp_path):
