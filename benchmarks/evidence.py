@@ -3,8 +3,9 @@
 Each setup trains beside the plain Learner of the same seed, which decides the split, the initial weights and the order of the batches.
 It is compared twice: with the plain Learner after as many epochs; and after as much time, in which the plain Learner trains more (or fewer)
 epochs: as many as the setup costs, the median over seeds of its seconds divided by the plain ones. So all that a setup does is counted,
-once in a training or once in an epoch. Where more epochs make the plain Learner worse, it need not use the time. The plain Learner is `fit_one_cycle` with Adam; its rate for each task is the best of a sweep
-over other seeds, and all setups use it, but for other optimizers, which have a sweep of their own.
+once in a training or once in an epoch. Where more epochs make the plain Learner worse, it need not use the time. The plain Learner is
+`fit_one_cycle` with Adam; its rate for each task is the best of a sweep over other seeds, and all setups use it, but for other optimizers
+and for schedules that keep their rate, which have a sweep of their own.
 Writes evidence.csv and evidence_machine.csv beside this file; pages.py makes the page and the picture of them, and each method card
 shows its rows. `--costs evidence.csv` takes the costs from an earlier run, which then is repeated to the digit.
 """
@@ -65,7 +66,7 @@ def loaded(name):
 class Task:
     "A data set, how many items are for training and how many without labels, and what is done to them"
     metric = 'accuracy'
-    def __init__(self, data, n_train, bs=32, epochs=12, classes=None, thin=None, wrong=0., poison=0., before=None, unlabelled=0):
+    def __init__(self, data, n_train, bs=32, epochs=10, classes=None, thin=None, wrong=0., poison=0., before=None, unlabelled=0):
         self.data, self.n_train, self.bs, self.epochs, self.classes = data, n_train, bs, epochs, classes
         self.thin, self.wrong, self.poison, self.before, self.unlabelled = thin, wrong, poison, before, unlabelled
         self.drop = .2 if data == 'digits' else .1
@@ -118,7 +119,7 @@ def named(tasks, what=''): return {name + what: o for name, o in zip(('digits', 
 
 GENERAL = named(on_each())
 WRONG, BROKEN = named(on_each(wrong=.2), ', 20 % wrong labels'), named(on_each(poison=.01), ', 1 % NaN')
-CONSTANT, SEARCH, LONG = named(on_each(), ', constant rate'), named(on_each(), ', rate not known'), named(on_each(epochs=24), ', 24 epochs')
+CONSTANT, SEARCH, LONG = named(on_each(), ', constant rate'), named(on_each(), ', rate not known'), named(on_each(epochs=20), ', 20 epochs')
 FAST = {f'{name}, rate of 100': task for name, task in GENERAL.items() if task.data != 'digits'} | {'wine, rate of 100': Task('wine', 90, bs=16)}     # float16 is slow for images on a CPU
 FEW = {'digits, 50 labels': Task('digits', 50, bs=10, unlabelled=500), 'breast cancer, 20 labels': Task('breast_cancer', 20, bs=10, unlabelled=200),
        'diabetes, 40 labels': Task('diabetes', 40, bs=10, unlabelled=180)}
@@ -184,7 +185,7 @@ def fitted(fit, cbs=(), **kwargs):
 
 
 def constant(*makes): return fitted(lambda learn, run: learn.fit(run.epochs, run.lr), makes)
-def restarts(learn, run): learn.fit_cos_restarts(3, run.epochs//3, run.lr)
+def restarts(learn, run): learn.fit_cos_restarts(2, run.epochs//2, run.lr)
 def found_rate(learn, run): learn.fit_one_cycle(run.epochs, learn.find_lr(show_plot=False))
 
 
@@ -362,7 +363,7 @@ SETUPS = {
     'many': (GENERAL, 'one model', PLAIN, {
         f'ensemble of {MEMBERS}': ('ensemble', ensemble), f'ensemble of {MEMBERS}, geometric': ('ensemble', partial(ensemble, how='geometric')),
         f'{MEMBERS} folds as an ensemble': ('ensemble', lambda run: folded(run).ensemble()),
-        'snapshots of 4 cycles': ('ensemble', lambda run: snapshot_ensemble(run.learner(), 4, run.epochs//4, run.lr)),
+        'snapshots of 5 cycles': ('ensemble', lambda run: snapshot_ensemble(run.learner(), 5, run.epochs//5, run.lr)),
         'distilled from the ensemble': ('ensemble', distilled), f'soup of {MEMBERS} fine-tunings': ('ensemble', souped)}),
     'stopping': (LONG, 'the best epoch kept', best_epoch, {'refit_at_best_epoch()': ('ensemble', refitted), 'all items, the last epoch': ('ensemble', PLAIN)}),
     'few': (FEW, 'plain', PLAIN, {'pseudo_labels()': ('diagnosis', pseudo_labelled)}),

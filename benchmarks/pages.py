@@ -25,7 +25,7 @@ FAMILIES = {
                'over rate, weight decay, dropout and label smoothing, with a quarter of the training set held out; then all of it is trained on. The best rate is that of the sweep: '
                'chosen on the test sets of other seeds and at no cost, it is what a search for the rate can at most find.'),
     'many': ('Many models', 'Beside one model. As many epochs are those of each member. That an ensemble takes five times as long to predict is not counted. For the log loss lower is better, and a gain is negative.'),
-    'stopping': ('The best epoch', 'A quarter of the training set is held out to find it. Beside the one training of which the epoch with the lowest loss there is kept; its rate is the best one for 12 epochs of all items.'),
+    'stopping': ('The best epoch', 'A quarter of the training set is held out to find it. Beside the one training of which the epoch with the lowest loss there is kept; its rate is the best one for half as many epochs of all items.'),
     'few': ('Few labels, many items', 'The net labels what it is sure of (0.95), and a new one trains on both, so on more items.'),
     'broken': ('Batches that are not finite', 'One item in a hundred is NaN (two in each training set). A net that is not finite in the end gets the score of always saying the first class.'),
     'rate': ('A rate that is far too high', 'Adam at a rate of 100.'),
@@ -98,7 +98,7 @@ def benchmarks(cost, growth, f, gpu=()):
 
 {met} of {len(goals)} rows meet their target; the others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process; in brackets the quartiles. `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
 
-{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height (at the size of the others they save less, see below). No GPU.
+{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height (at the size of the others they save less, see below).{'' if gpu else ' No GPU.'}
 
 ![Ratios beside their targets](images/cost.png)
 

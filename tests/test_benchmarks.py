@@ -103,7 +103,7 @@ def test_cost_runs(group, run, tmp_path):
     assert set(found.group) == set(group) - {'growth'} and (found.ratio.notna()).all()
 
 
-SOME = ["WeightedSampling('sqrt')", 'fine_tune_stages()', 'refit_at_best_epoch()', 'pseudo_labels()', 'snapshots of 4 cycles',
+SOME = ["WeightedSampling('sqrt')", 'fine_tune_stages()', 'refit_at_best_epoch()', 'pseudo_labels()', 'snapshots of 5 cycles',
         "opt_func('lion')"]
 ALL = [n for o in evidence.SETUPS.values() for n in o[3]]
 
