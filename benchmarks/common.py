@@ -46,7 +46,7 @@ class InProcess(contextlib.nullcontext):
 
 
 def pool_of(processes, begin):
-    "Processes, or this one; `begin` is called in each"
+    "Processes, in each of which `begin` is called; or this one, in which it was"
     return multiprocessing.get_context('fork').Pool(processes, begin) if processes > 1 else InProcess()
 
 

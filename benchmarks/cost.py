@@ -344,7 +344,7 @@ def guards(bench):
         size = 2*bench.size
         yield share('SkipNonFinite, twice the size', f"all of SkipNonFinite's events in a step, {size} px", own_share(bench, SkipNonFinite, 2, size=size))
     n = 10 if bench.quick else 50
-    half = 'resnet10t' if bench.model == 'resnet18' and bench.device == 'cpu' else None          # as many weights for its work, in half the time
+    half = 'resnet10t' if bench.model == 'resnet18' and bench.device == 'cpu' else None          # 50 steps of it take less time
     yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, rounds=max(1, bench.rounds*2//3), own=True, net=half)
 
 

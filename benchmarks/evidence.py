@@ -270,7 +270,7 @@ def transfer(fit, scratch=False):
 
 
 def fine_tune(learn, run):
-    first = run.epochs//6
+    first = max(1, run.epochs//6)
     learn.fine_tune(run.epochs - first, run.lr, freeze_epochs=first)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from common import HERE
 from cost import ABSENT, SLOPE, TARGETS, WHY
-from evidence import DEFAULT, OWN_SWEEP, RATES, SWEEP_SEEDS, TIMES, level
+from evidence import DEFAULT, OWN_SWEEP, RATES, SWEEP_SEEDS, SWEPT, TIMES, level
 
 NBS = HERE.parent/'nbs'
 UNITS = {'share': '{:.2%}', 'per step': '{:+.2f}', 'copies': '{:.2f}'}
@@ -24,7 +24,7 @@ FAMILIES = {
     'search': ('A rate that is not known', f"Beside `fit_one_cycle` at {DEFAULT:g}, fastai's rate where none is given. `find_lr` and `tune` see the training set alone, and what they cost is counted; the search is "
                'over rate, weight decay, dropout and label smoothing, with a quarter of the training set held out; then all of it is trained on. The best rate is that of the sweep: '
                'chosen on the test sets of other seeds and at no cost, it is what a search for the rate can at most find.'),
-    'many': ('Many models', 'Beside one model. As many epochs are those of each member. That an ensemble takes five times as long to predict is not counted. For the log loss lower is better, and a gain is negative.'),
+    'many': ('Many models', 'Beside one model. As many epochs are those of each member; snapshots share them, and the parts of a soup share six of ten. That an ensemble takes five times as long to predict is not counted. For the log loss lower is better, and a gain is negative.'),
     'stopping': ('The best epoch', 'A quarter of the training set is held out to find it. Beside the one training of which the epoch with the lowest loss there is kept; its rate is the best one for half as many epochs of all items.'),
     'few': ('Few labels, many items', 'The net labels what it is sure of (0.95), and a new one trains on both, so on more items.'),
     'broken': ('Batches that are not finite', 'One item in a hundred is NaN (two in each training set). A net that is not finite in the end gets the score of always saying the first class.'),
@@ -96,9 +96,9 @@ def benchmarks(cost, growth, f, gpu=()):
 
 > Each callback and recipe beside what people would use in its place, measured in turns in one process.
 
-{met} of {len(goals)} rows meet their target; the others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process; in brackets the quartiles. `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
+{met} of {len(goals)} rows meet their target; the others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process. `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
 
-{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height (at the size of the others they save less, see below).{'' if gpu else ' No GPU.'}
+{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height (at the size of the others they save less, see below), rows of `Rollback` and `Checkpoint` on resnet10t, which has less than half of the weights and a bit more than half of the work.{'' if gpu else ' No GPU.'}
 
 ![Ratios beside their targets](images/cost.png)
 
@@ -122,7 +122,7 @@ How often the host would wait for the device in a step, beyond what fastai's own
 
 {table(['what', 'per step'], [[o.what, f'{o.ratio:+.2f}'] for o in syncs])}
 
-`SkipNonFinite(wait=False)`, its way on a GPU without a `GradScaler`, and `Rollback` read one number of the batch before, so that they wait for that one at most (not measured on a GPU). `wait=True` is exact to the batch, and is what happens on a CPU and under a `GradScaler`, which waits anyway.
+`SkipNonFinite(wait=False)`, its way on a GPU without a `GradScaler`, and `Rollback` read one number of the batch before, so that they wait for that one at most{'' if gpu else ' (not measured on a GPU)'}. `wait=True` is exact to the batch, and is what happens on a CPU and under a `GradScaler`, which waits anyway.
 
 ## As work grows
 
@@ -166,7 +166,7 @@ def code(setup): return f'`{setup}`' if '(' in setup or '_' in setup else setup
 
 
 def evidence(df, f):
-    sections, main = [], df[~df.family.isin(['broken', 'rate'])]
+    sections, main = [], df[~df.family.isin(['broken', 'rate']) & (df.setup != SWEPT)]
     for family, (title, text) in FAMILIES.items():
         rows = []
         for (setup, task, metric), g in df[df.family == family].groupby(['setup', 'task', 'metric'], sort=False):
@@ -186,16 +186,16 @@ def evidence(df, f):
     rates = swept[~own].groupby('task', sort=False).lr.first()
     others = '; '.join(f"{k}: {', '.join(f'{o:g}' for o in g.lr)}" for k, g in swept[own & (swept.budget == 'epochs')].groupby('setup', sort=False))
     timed = df[df.budget == 'time']
-    seeds, n = sorted(df.seeds.unique()), len(main[(main.verdict != 'same') & ~((main.budget == 'time') & (main.plain_epochs == main.epochs))])
+    seeds, n = sorted(df.seeds.unique()), len(main[(main.verdict != 'same') & (main.budget == 'epochs')])
     return f"""# What it gains and loses
 
 > Each callback and recipe beside the plain Learner, over seeds, at equal epochs and at equal time; losses and nulls included.
 
-Beside as many epochs: {tally('epochs')} (without recipes of several trainings). Beside as much time: {tally('time')}. (Neither with the two sections on broken trainings.) Of the {n} intervals at 95 % that are not one another's copies some {n*.05:.0f} would leave zero out by chance, half of them on either side.
+Beside as many epochs: {tally('epochs')} (without what trains more epochs than that). Beside as much time: {tally('time')}. (Neither with the two sections on broken trainings, nor with the best rate.) Of the {n} intervals beside as many epochs some {n*.05:.0f} would leave zero out by chance, half of them on either side.
 
 - Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; setups that do not change them share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
-- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate has the lowest log loss on the test sets of {len(SWEEP_SEEDS)} other seeds, for each task: {', '.join(f'{level(k):g}' for k in RATES)} are tried, and lower or higher ones while the best is at an end ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); all setups use that rate, which is the best one for plain and need not be for them, and what is beside them for as much time does too. Other optimizers, schedules that keep their rate for long, and training from scratch have a sweep of their own, those of optimizers beginning at {level(TIMES[0]):g} to {level(TIMES[-1]):g} times the rate that `list_opts` suggests ({others}).
-- As much time: a setup that takes c times the plain training, the median over seeds of the processor's seconds, stands beside a plain training of about c times the epochs: what the setup took is {timed.cost.min():.2f} to {timed.cost.max():.2f} of that one's time, {timed.cost.median():.2f} in the median. Where that is worse than the plain training of as many epochs, the latter stands beside it: nobody has to use the time. So what is done once (`find_lr`, folds, a search) is counted as what is done in each step is. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there. Only the collection of garbage, for which Python looks through all that is imported, does not look through it here: a search does it after each trial, and it would take longer than the trial.
+- Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate has the lowest log loss on the test sets of {len(SWEEP_SEEDS)} other seeds, for each task: {', '.join(f'{level(k):g}' for k in RATES)} are tried, and lower or higher ones while the best is at an end ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); setups use that rate, which is the best one for plain and need not be for them, and what is beside them for as much time does too; but for those that find their own (`find_lr`, `tune`, `lr='find'`) and for `bs_find`, where it grows with the root of the batch. Other optimizers, schedules that keep their rate for long, and training from scratch have a sweep of their own, those of optimizers beginning at {level(TIMES[0]):g} to {level(TIMES[-1]):g} times the rate that `list_opts` suggests ({others}).
+- As much time: a setup that takes c times the plain training, the median over seeds of the processor's seconds, stands beside a plain training of about c times the epochs: what the setup took is {timed.cost.min():.2f} to {timed.cost.max():.2f} of that one's time, {timed.cost.median():.2f} in the median. Where that is longer and on average worse than the plain training of as many epochs, the latter stands beside it: nobody has to use the time. Which of the two it is was chosen on these seeds, which leans against the setup. So what is done once (`find_lr`, folds, a search) is counted as what is done in each step is. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there. Only the collection of garbage, for which Python looks through all that is imported, does not look through it here: a search does it after each trial, and it would take longer than the trial.
 - Intervals are about other seeds on these data, not about other data.
 - The data come with scikit-learn: 1,797 digits of 8×8 pixels, breast cancer, diabetes (is the progression above the median?) and wine, a small part of each for training. Nets: a small convolutional net, a perceptron of two layers. What holds here may not hold for large nets and data.
 - Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `label_errors` as a table and the sanity checks do not change what is learnt and have no rows; losses for several labels have no data here.
@@ -249,7 +249,7 @@ def gpu_results(folder):
         cost, f = read_cost(sub), facts(sub/'cost_machine.csv')
         rows = [[o.what, o.beside, shown(o, o.ratio), f'{shown(o, o.q25)} to {shown(o, o.q75)}', f'{o.ours:.3g}' if o.unit == 'ms' else '', f'{o.theirs:.3g}' if o.unit == 'ms' else '']
                 for o in cost.itertuples()]
-        yield f"{f['device']}: {f['net']}.\n\n" + table(['what', 'beside', 'ratio', 'quartiles', 'ms', 'ms beside'], rows)
+        yield f"{f['device']}: {f['net']}. {ran_on(f, packages(f))}\n\n" + table(['what', 'beside', 'ratio', 'quartiles', 'ms', 'ms beside'], rows)
 
 
 def pages(folder=HERE):

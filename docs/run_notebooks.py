@@ -1,8 +1,11 @@
 """Runs notebooks with nbdev's runner and stores their outputs, without progress bars and warnings.
 
+Each runs in a process of its own: what one of them gives to `Learner` would be there for the next.
 `python docs/run_notebooks.py [NAME ...]`, where a name is a part of the file's, e.g. `sam`; all if none is given.
 """
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from fastcore.nbio import read_nb, write_nb
@@ -31,7 +34,8 @@ def run(path):
 
 def main(names):
     paths = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not names or any(n in p.name for n in names)]
-    failed = [p.name for p in paths if not run(p)]
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool: ok = list(pool.map(run, paths))
+    failed = [p.name for p, o in zip(paths, ok, strict=True) if not o]
     if failed: sys.exit(f"failed: {', '.join(failed)}")
 
 

@@ -1,6 +1,6 @@
 """Training callbacks and recipes for fastai that are exact, composable, cheap and honest
 
-`fastai_recipes` adds to a standard fastai `Learner` what people otherwise copy from gists: sharpness-aware minimization, averages of the weights, training on the hardest samples, mixed precision that survives a NaN, trainings that survive a kill, and more to come, each as one callback or method. Each is **exact**, equal to its paper and tested against an independent reference, and it keeps being so together with mixed precision, gradient accumulation, MixUp, clipping, frozen layers, several processes, any optimizer and each other. What it [costs](benchmarks.md) and what it [gains or loses](evidence.md) is measured and written down, losses included.
+`fastai_recipes` adds to a standard fastai `Learner` what people otherwise copy from gists: sharpness-aware minimization, averages of the weights, training on the hardest samples, mixed precision that survives a NaN, trainings that survive a kill, and more to come, each as one callback or method. Each is **exact**, equal to its paper and tested against an independent reference, and it keeps being so together with mixed precision, gradient accumulation, MixUp, clipping, frozen layers, several processes, any optimizer and each other.
 
 | `learn.add_cb(...)` | what it does | paper | status |
 |---|---|---|---|

@@ -257,16 +257,21 @@ def reestimate_bn_(
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.running_mean is not None and id(m) not in skip]
     modes, momenta, n = [(m, m.training) for m in model.modules()], [m.momentum for m in layers], 0
     stats = [b for m in layers for b in m._buffers.values() if b is not None]
+    kinds = [o for o in ([b for b in stats if b.is_floating_point()], [b for b in stats if not b.is_floating_point()]) if o]
+    def joined(): return [torch.cat([b.flatten() for b in o]) for o in kinds]
     model.train()
     for m in frozen: m.eval()
     try:
         for xb in batches:
             if n == 0:
                 for m in layers: m.reset_running_stats(); m.momentum = None   # None: the mean of all batches
-            before = [b.clone() for b in stats]
+            before = joined()
             with (autocast or nullcontext)(): model(*xb)
-            ok = all_finite(stats)
-            for b, was in zip(stats, before, strict=True): b.copy_(torch.where(ok, b, was))    # `SkipNonFinite` has left such a batch out, too
+            after = joined()
+            ok = all_finite(after)
+            for o, now, was in zip(kinds, after, before, strict=True):                       # `SkipNonFinite` has left such a batch out, too
+                kept = torch.where(ok, now, was).split([b.numel() for b in o])
+                torch._foreach_copy_(o, [v.view_as(b) for v, b in zip(kept, o, strict=True)])
             n += 1
         if n:
             for m in layers:

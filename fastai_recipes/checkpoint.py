@@ -239,12 +239,12 @@ class _Resume(Callback):
     "Puts the next fit where a checkpoint was taken, and goes away"
     order = Checkpoint.order - 1   # after fastai's callbacks have begun the fit
     _stateattrs = 'state',
-    hypers = None
+    hypers = state = None   # a copy has no state, and does nothing
     def __init__(self, state, path, keep_hypers): self.state, self.path, self.keep_hypers = state, path, keep_hypers
 
     def before_fit(self):
         learn = self.learn
-        if is_validation(learn) or is_search(learn): return
+        if not self.state or is_validation(learn) or is_search(learn): return
         self.fit = now = _fit_of(learn)
         fits = self.state['fits']
         if now == fits[-1]: self._go_on()
@@ -294,7 +294,7 @@ class _Resume(Callback):
         if place['cut']: raise CancelTrainException
 
     def after_fit(self):
-        if is_validation(self.learn): return
+        if not self.state or is_validation(self.learn): return
         for k in ('_with_events', 'one_batch'): vars(self.learn).pop(k, None)
         if self.fit == self.state['fits'][-1]: self.learn.remove_cb(self)
 
