@@ -231,7 +231,7 @@ def evidence_picture(df, path):
         ax.set_title(task, fontsize=9)
         ax.tick_params(labelsize=8)
     axes[0][0].set_yticks([len(setups) - i for i in range(len(setups))], setups, fontsize=8)
-    axes[0][-1].legend(fontsize=8, loc='lower right')
+    fig.legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc='lower left')
     fig.supxlabel('gain in points of accuracy over the plain Learner, 95 % intervals; cut at the edges', fontsize=9)
     fig.tight_layout()
     fig.savefig(path, dpi=80, bbox_inches='tight')
