@@ -272,6 +272,11 @@ def _distribution(kind, *args):
     if 'int' in kind: return IntDistribution(low, high, log=kind == 'logint', step=step or 1)
     return FloatDistribution(low, high, log=kind == 'log', step=step)
 
+def _place(trials, trial):
+    "The number of a trial; of one that repeats another's point, the other's"
+    while 'again' in trial.user_attrs: trial = trials[trial.user_attrs['again']]
+    return trial.number
+
 def _samplers(name, ranges, explore, seed):
     "One sampler that explores, then exploits; for the same trial number and results it gives the same point"
     optuna = _optuna()
@@ -291,8 +296,8 @@ def _samplers(name, ranges, explore, seed):
         def before_trial(self, study, trial):
             study._storage.set_trial_user_attr(trial._trial_id, 'alive', time.time())
             study._storage.set_trial_user_attr(trial._trial_id, 'worker', _worker())
-            before = study.get_trials(deepcopy=False)[:trial.number]
-            self.now = sampler(sum(t.state.name != 'FAIL' or t.user_attrs.get('ended', '').startswith('error') for t in before))   # its place among points that were tried
+            trials = study.get_trials(deepcopy=False)
+            self.now = sampler(sum('again' not in t.user_attrs for t in trials[:_place(trials, trial)]))   # the same whatever becomes of those before it
             self.now.before_trial(study, trial)
         def infer_relative_search_space(self, study, trial):
             return {k: d for k, d in ranges.items() if not (isinstance(self.now, QMCSampler) and isinstance(d, optuna.distributions.CategoricalDistribution))}
@@ -352,22 +357,22 @@ def _signs_of_life(trial):
 def _requeue_lost(study):
     "Trials whose process is gone count as failed; their points are queued again, once"
     from optuna.trial import TrialState
+    for t in study.get_trials(deepcopy=False):
+        if t.state != TrialState.RUNNING or not _gone(t): continue
+        _again(study, t)                                   # first, so that its place is never free
+        try: study._storage.set_trial_state_values(t._trial_id, TrialState.FAIL)
+        except Exception: continue                         # somebody else was faster; of two in the queue one is too many
     trials = study.get_trials(deepcopy=False)
-    for t in trials:
-        if t.state == TrialState.RUNNING and _gone(t):
-            try: study._storage.set_trial_state_values(t._trial_id, TrialState.FAIL)
-            except Exception: continue                     # somebody else was faster
-            _again(study, t)
     if any(t.state == TrialState.RUNNING for t in trials): return
     again = {t.user_attrs.get('again') for t in trials}
-    for t in trials:                                       # broken off by Ctrl-C, or between the two lines above
+    for t in trials:                                       # broken off by Ctrl-C
         if t.state == TrialState.FAIL and 'ended' not in t.user_attrs and t.number not in again: _again(study, t)
 
 def _again(study, trial):
     "With what it had of its point; a planned one has all"
     planned = {k: v for k, v in trial.user_attrs.items() if k == 'planned'}
-    params = json.loads(planned.get('planned', '{}')) | trial.params
-    if params: study.enqueue_trial(params, user_attrs=dict(planned, again=trial.number))
+    study.enqueue_trial(json.loads(planned.get('planned', '{}')) | trial.params, user_attrs=dict(planned, again=trial.number))
+
 
 # %% ../nbs/30_tuning.ipynb #study
 def _count(study, *states): return sum(t.state.name in states for t in study.get_trials(deepcopy=False))
@@ -497,12 +502,13 @@ def _planned(start, ranges, grid):
     return start + [o for o in cells if o not in start]
 
 def _is_surplus(study, trial, n_trials):
-    "Do trials before this one make it one too many?"
-    before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
-    if sum(t.state.name != 'FAIL' for t in before) >= n_trials: return True
-    mine = trial.user_attrs
-    return any(('again' in mine and t.user_attrs.get('again') == mine['again']) or
-               ('planned' in mine and t.user_attrs.get('planned') == mine['planned'] and t.state.name != 'FAIL') for t in before)
+    "Do those before this one, or in its place, make it one too many?"
+    trials, mine = study.get_trials(deepcopy=False), trial.user_attrs
+    place, there = _place(trials, trial), [(_place(trials, t), t) for t in trials if t.state.name != 'FAIL']
+    if len({o for o, _ in there if o < place}) >= n_trials: return True
+    if 'again' in mine and any(t.user_attrs.get('again') == mine['again'] for t in trials[:trial.number]): return True
+    return any(t.state.name in ('COMPLETE', 'PRUNED') if o == place else 'planned' in mine and t.user_attrs.get('planned') == mine['planned']
+               for o, t in there if t.number < trial.number)
 
 def _results(study, run, n_trials) -> Iterator[int]:
     "Run trials until there are as many as wanted, those of other processes included; yields each that came to a result"
