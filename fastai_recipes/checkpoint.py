@@ -20,6 +20,7 @@ __all__ = ['FORMAT', 'write_checkpoint', 'read_checkpoint', 'training_state', 's
 
 # %% ../nbs/15_checkpoint.ipynb #imports
 import os, random
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -43,14 +44,26 @@ from .core import (check_range, grad_scaler, is_search, is_validation, model_dev
 FORMAT = 1   # of the file
 
 def _plain(o):
-    "Copies of tensors, numbers, strings, None, and dicts, lists and tuples of them"
-    if isinstance(o, Tensor): return o.detach().as_subclass(Tensor).clone()
+    "Tensors, of views only the part that they see; numbers, strings, None, and dicts, lists and tuples of them"
+    if isinstance(o, Tensor):
+        t = o.detach().as_subclass(Tensor)
+        return t if t.untyped_storage().nbytes() == t.nbytes else t.clone()
     if isinstance(o, np.ndarray | np.generic): return o.tolist()
     if isinstance(o, dict): return {k: _plain(v) for k, v in o.items()}
     if isinstance(o, tuple): return tuple(_plain(v) for v in o)
     if isinstance(o, list | L): return [_plain(v) for v in o]
     if o is None or isinstance(o, bool | int | float | str): return o
     raise TypeError(f'a checkpoint cannot hold a {type(o).__name__}: {o!r}')
+
+@contextmanager
+def _no_checksums():
+    "`torch.load` does not look at them, and they take a third of the time of writing"
+    ser = torch.serialization
+    if not hasattr(ser, 'set_crc32_options'): yield; return     # an older torch
+    was = ser.get_crc32_options()
+    ser.set_crc32_options(False)
+    try: yield
+    finally: ser.set_crc32_options(was)
 
 def write_checkpoint(
     state:dict, # Of tensors, numbers, strings and containers of them
@@ -60,7 +73,7 @@ def write_checkpoint(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + '.new')
-    with open(new, 'wb') as f:
+    with open(new, 'wb') as f, _no_checksums():
         torch.save(_plain(dict(state, format=FORMAT, version=fastai_recipes.__version__)), f)
         f.flush()
         os.fsync(f.fileno())
