@@ -27,6 +27,7 @@ OVERFLOW = """Math.max(0, ...[...document.querySelectorAll('article *')].filter(
     return o.getClientRects().length }).map(o => o.getBoundingClientRect().right - innerWidth),
     document.documentElement.scrollWidth - innerWidth)"""
 LINKS = "[...document.querySelectorAll('a[href]')].map(o => o.href)"
+LEFT = 'net::ERR_ABORTED'     # what a page was still loading when the next one was opened
 ANCHORS = "[...document.querySelectorAll('[id]')].map(o => o.id)"
 
 
@@ -70,7 +71,7 @@ def tab(browser):
         page.on('console', lambda o: page.wrong.append(f'console: {o.text}') if o.type in ('error', 'warning') else None)
         page.on('pageerror', lambda o: page.wrong.append(f'script: {o}'))
         page.on('request', lambda o: page.asked.add(urlsplit(o.url).netloc) if o.url.startswith('http') else None)
-        page.on('requestfailed', lambda o: page.wrong.append(f'failed: {o.url}'))
+        page.on('requestfailed', lambda o: page.wrong.append(f'failed: {o.url}, {o.failure}') if o.failure != LEFT else None)
         page.on('response', lambda o: page.wrong.append(f'{o.status}: {o.url}') if o.status >= 400 else None)
         return page
     yield tab

@@ -138,7 +138,7 @@ def test_ray_population(ray_tune, tmp_path):
     scheduler = PopulationBasedTraining(time_attr='epoch', perturbation_interval=2, hyperparam_mutations=dict(lr=[1e-6, 1e-2]),
                                         quantile_fraction=.5, synch=True)
     found = results(ray_tune, tmp_path, scheduler, dict(lr=ray_tune.grid_search([1e-6, 1e-2]), drop=0.), 1, 4)
-    logs = [r.metrics_dataframe[['epoch', 'accuracy']] for r in found]
-    assert all(log.epoch.iloc[-1] == 4 and log.accuracy.iloc[-1] > .5 for log in logs), logs
+    ends = [(r.metrics['epoch'], r.metrics['accuracy']) for r in found]       # not `metrics_dataframe`, whose file may lack rows after a pause
+    assert len(ends) == 2 and all(epoch == 4 and accuracy > .5 for epoch, accuracy in ends), ends
     alone = tuning.Objective(ray_learner(), 4, metric='accuracy')(dict(lr=1e-6, drop=0.))
     assert alone < .3
