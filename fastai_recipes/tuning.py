@@ -272,10 +272,13 @@ def _distribution(kind, *args):
     if 'int' in kind: return IntDistribution(low, high, log=kind == 'logint', step=step or 1)
     return FloatDistribution(low, high, log=kind == 'log', step=step)
 
-def _place(trials, trial):
-    "The number of a trial; of one that repeats another's point, the other's"
-    while 'again' in trial.user_attrs: trial = trials[trial.user_attrs['again']]
-    return trial.number
+def _repeated(trials, trial):
+    "The numbers of a trial, of the lost one whose point it repeats, and so on; the last is its place"
+    found = [trial.number]
+    while 'again' in trial.user_attrs:
+        trial = trials[trial.user_attrs['again']]
+        found.append(trial.number)
+    return found
 
 def _samplers(name, ranges, explore, seed):
     "One sampler that explores, then exploits; for the same trial number and results it gives the same point"
@@ -297,7 +300,7 @@ def _samplers(name, ranges, explore, seed):
             study._storage.set_trial_user_attr(trial._trial_id, 'alive', time.time())
             study._storage.set_trial_user_attr(trial._trial_id, 'worker', _worker())
             trials = study.get_trials(deepcopy=False)
-            self.now = sampler(sum('again' not in t.user_attrs for t in trials[:_place(trials, trial)]))   # the same whatever becomes of those before it
+            self.now = sampler(sum('again' not in t.user_attrs for t in trials[:_repeated(trials, trial)[-1]]))   # the same whatever becomes of those before it
             self.now.before_trial(study, trial)
         def infer_relative_search_space(self, study, trial):
             return {k: d for k, d in ranges.items() if not (isinstance(self.now, QMCSampler) and isinstance(d, optuna.distributions.CategoricalDistribution))}
@@ -365,13 +368,15 @@ def _requeue_lost(study):
     trials = study.get_trials(deepcopy=False)
     if any(t.state == TrialState.RUNNING for t in trials): return
     again = {t.user_attrs.get('again') for t in trials}
-    for t in trials:                                       # broken off by Ctrl-C
+    for t in trials:                                       # Ctrl-C struck outside of their training
         if t.state == TrialState.FAIL and 'ended' not in t.user_attrs and t.number not in again: _again(study, t)
 
 def _again(study, trial):
-    "With what it had of its point; a planned one has all"
-    planned = {k: v for k, v in trial.user_attrs.items() if k == 'planned'}
-    study.enqueue_trial(json.loads(planned.get('planned', '{}')) | trial.params, user_attrs=dict(planned, again=trial.number))
+    "With what it, and those that it repeats, had of their point; a planned one has all"
+    trials, planned = study.get_trials(deepcopy=False), {k: v for k, v in trial.user_attrs.items() if k == 'planned'}
+    params = json.loads(planned.get('planned', '{}'))
+    for i in reversed(_repeated(trials, trial)): params |= trials[i].params
+    study.enqueue_trial(params, user_attrs=dict(planned, again=trial.number))
 
 
 # %% ../nbs/30_tuning.ipynb #study
@@ -504,11 +509,13 @@ def _planned(start, ranges, grid):
 def _is_surplus(study, trial, n_trials):
     "Do those before this one, or in its place, make it one too many?"
     trials, mine = study.get_trials(deepcopy=False), trial.user_attrs
-    place, there = _place(trials, trial), [(_place(trials, t), t) for t in trials if t.state.name != 'FAIL']
+    repeated, there = _repeated(trials, trial), [(_repeated(trials, t)[-1], t) for t in trials if t.state.name != 'FAIL']
+    place = repeated[-1]
     if len({o for o, _ in there if o < place}) >= n_trials: return True
-    if 'again' in mine and any(t.user_attrs.get('again') == mine['again'] for t in trials[:trial.number]): return True
-    return any(t.state.name in ('COMPLETE', 'PRUNED') if o == place else 'planned' in mine and t.user_attrs.get('planned') == mine['planned']
-               for o, t in there if t.number < trial.number)
+    def takes(o, t):
+        if o == place: return t.number not in repeated or t.state.name in ('COMPLETE', 'PRUNED')      # what it repeats may not be marked as lost yet
+        return 'planned' in mine and t.user_attrs.get('planned') == mine['planned']
+    return any(takes(o, t) for o, t in there if t.number < trial.number)
 
 def _results(study, run, n_trials) -> Iterator[int]:
     "Run trials until there are as many as wanted, those of other processes included; yields each that came to a result"
@@ -580,6 +587,11 @@ def _runner(study, objective, found, ranges, n_trials):
     "What Optuna calls for a trial"
     warned = []
     def run(trial):
+        try: return attempt(trial)
+        except KeyboardInterrupt:
+            _again(study, trial)                           # before Optuna marks it as failed
+            raise
+    def attempt(trial):
         if _is_surplus(study, trial, n_trials):
             trial.set_user_attr('ended', 'surplus')
             raise _Surplus

@@ -2,9 +2,12 @@
 import multiprocessing as mp
 import random
 import socket
+import threading
 import time
 import warnings
 from collections import Counter
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -92,6 +95,101 @@ def test_four_processes_one_killed(tmp_path, kind):
         server.join()
 
 
+class Killed(BaseException): "Nothing is written after it"
+
+
+class Turns:
+    "Threads as processes, of which one runs at a time: before each look into the storage another may go on, or one be struck"
+    def __init__(self, rng, work):
+        self.rng, self.work, self.here, self.back = rng, work, threading.local(), threading.Semaphore(0)
+        self.waiting, self.struck, self.hit, self.names, self.errors = {}, {}, set(), iter(map(str, range(100))), []
+
+    def start(self):
+        name, go = next(self.names), threading.Semaphore(0)
+        self.waiting[name] = go
+        def live():
+            self.here.name = name
+            go.acquire()
+            try: self.work()
+            except (Killed, KeyboardInterrupt): pass
+            except Exception as e:                          # in its own bookkeeping Optuna makes an UnboundLocalError of it
+                if not isinstance(e.__context__, KeyboardInterrupt | Killed): self.errors.append(e)
+            del self.waiting[name]
+            self.back.release()
+        threading.Thread(target=live, daemon=True).start()
+
+    def step(self, *_):
+        name = getattr(self.here, 'name', None)
+        if name is None: return
+        if self.struck.get(name) is not Killed:
+            self.back.release()
+            self.waiting[name].acquire()
+        error = self.struck.get(name)
+        if error is KeyboardInterrupt: del self.struck[name]
+        if error: raise error('struck')
+
+    def run(self, n_workers, n_strikes):
+        for _ in range(n_workers): self.start()
+        while self.waiting:
+            name = self.rng.choice(list(self.waiting))
+            if n_strikes and name not in self.hit and self.rng.random() < .02:
+                n_strikes -= 1
+                self.hit.add(name)
+                self.struck[name] = self.rng.choice([Killed, KeyboardInterrupt])
+                self.start()
+            self.waiting[name].release()
+            self.back.acquire()
+
+
+class InTurns(optuna.storages.InMemoryStorage):
+    "Where others come in between"
+    def __init__(self): super().__init__(); self.step, self.owners, self.here = None, {}, None
+    def create_new_trial(self, study, template_trial=None):
+        self.step()
+        trial = super().create_new_trial(study, template_trial)
+        if template_trial is None: self.owners[trial] = self.here.name
+        return trial
+    def set_trial_state_values(self, trial, state, values=None):
+        self.step()
+        done = super().set_trial_state_values(trial, state, values)
+        if done and state == TrialState.RUNNING: self.owners[trial] = self.here.name
+        return done
+    def set_trial_param(self, *args): self.step(); super().set_trial_param(*args)
+    def set_trial_user_attr(self, *args): self.step(); super().set_trial_user_attr(*args)
+    def get_all_trials(self, *args, **kwargs): self.step(); return super().get_all_trials(*args, **kwargs)
+
+
+def in_some_order(seed, monkeypatch):
+    "How many results are wanted; how often each point has a result, or was broken off"
+    rng, storage, found = random.Random(seed), InTurns(), tuning._ranges(tuning_worker.SPACE)
+    ranges, n_trials = {k: tuning._distribution(*r) for k, r in found.items()}, rng.randint(3, 12)
+    class Objective:
+        metric = 'x'
+        def __call__(self, config, report): turns.step(); return config.lr + config.wd + len(config.act)
+    def work():
+        study = optuna.load_study(study_name='shared', storage=storage, sampler=tuning._samplers('random', ranges, 0, 42))
+        for _ in tuning._results(study, tuning._runner(study, Objective(), found, ranges, n_trials), n_trials): pass
+    turns = Turns(rng, work)
+    storage.step, storage.here = turns.step, turns.here
+    monkeypatch.setattr(tuning, '_gone', lambda trial: storage.owners[trial._trial_id] not in turns.waiting)
+    monkeypatch.setattr(tuning, '_signs_of_life', lambda trial: nullcontext())
+    monkeypatch.setattr(tuning, 'time', SimpleNamespace(time=time.time, sleep=turns.step))
+    with tuning._silent():
+        study = optuna.create_study(study_name='shared', storage=storage)
+        turns.run(rng.randint(1, 4), rng.randint(0, 3))
+    assert not turns.errors, seed
+    whole = [t for t in study.get_trials() if len(t.params) == len(ranges)]
+    return n_trials, *(Counter(tuple(t.params.values()) for t in whole if t.state == o) for o in (TrialState.COMPLETE, TrialState.FAIL))
+
+
+@pytest.mark.parametrize('seeds', [range(300), pytest.param(range(300, 6000), marks=pytest.mark.slow)], ids=['some', 'many'])
+def test_any_order(seeds, monkeypatch):
+    "As many results as wanted, no point twice, and what was broken off once more, whoever does what when"
+    for seed in seeds:
+        n_trials, results, broken = in_some_order(seed, monkeypatch)
+        assert results.total() == n_trials and max(results.values()) == 1 and set(broken) <= set(results), (seed, n_trials, results, broken)
+
+
 @pytest.fixture(scope='module')
 def ray_tune(tmp_path_factory):
     ray = pytest.importorskip('ray')
@@ -138,7 +236,7 @@ def test_ray_population(ray_tune, tmp_path):
     scheduler = PopulationBasedTraining(time_attr='epoch', perturbation_interval=2, hyperparam_mutations=dict(lr=[1e-6, 1e-2]),
                                         quantile_fraction=.5, synch=True)
     found = results(ray_tune, tmp_path, scheduler, dict(lr=ray_tune.grid_search([1e-6, 1e-2]), drop=0.), 1, 4)
-    ends = [(r.metrics['epoch'], r.metrics['accuracy']) for r in found]       # not `metrics_dataframe`, whose file may lack rows after a pause
+    ends = [(r.metrics['epoch'], r.metrics['accuracy']) for r in found]     # the file of `metrics_dataframe` may lack rows after a pause
     assert len(ends) == 2 and all(epoch == 4 and accuracy > .5 for epoch, accuracy in ends), ends
     alone = tuning.Objective(ray_learner(), 4, metric='accuracy')(dict(lr=1e-6, drop=0.))
     assert alone < .3
