@@ -12,7 +12,7 @@ WORKER, STEPS = Path(__file__).with_name('checkpoint_worker.py'), 63
 
 
 def work(folder, at=0, how='step', every='7'):
-    return subprocess.run([sys.executable, WORKER, folder, str(at), how, str(every)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, WORKER, folder, str(at), how, str(every)], capture_output=True, text=True, timeout=1800)
 
 
 @pytest.fixture(scope='module')

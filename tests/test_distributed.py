@@ -22,7 +22,7 @@ def ranks(tmp_path_factory):
     out = tmp_path_factory.mktemp('ranks')
     cmd = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
            Path(__file__).with_name('distributed_worker.py'), out]
-    res = subprocess.run(cmd, capture_output=True, text=True, timeout=300)
+    res = subprocess.run(cmd, capture_output=True, text=True, timeout=1800)
     assert res.returncode == 0, res.stderr[-5000:]
     return [torch.load(out/f'{r}.pt') for r in range(2)]
 

@@ -67,6 +67,7 @@ def tab(browser):
     def tab(size):
         contexts.append(browser.new_context(viewport=size, color_scheme='light'))
         page = contexts[-1].new_page()
+        page.set_default_timeout(300_000)       # ms, on a busy machine
         page.wrong, page.asked = [], set()
         page.on('console', lambda o: page.wrong.append(f'console: {o.text}') if o.type in ('error', 'warning') else None)
         page.on('pageerror', lambda o: page.wrong.append(f'script: {o}'))

@@ -18,6 +18,8 @@ from fastai_recipes import tuning
 
 PROCESSES = mp.get_context('forkserver')
 PROCESSES.set_forkserver_preload(['tuning_worker'])
+TIMEOUT = 600      # seconds, on a busy machine
+SLOW = .5          # seconds before an epoch of a process that is killed before all is done
 
 
 def start(*args, target=tuning_worker.search):
@@ -35,7 +37,7 @@ def trials(storage):
 
 def wait_for(n, storage):
     "Until `n` trials have begun"
-    until = time.time() + 120
+    until = time.time() + TIMEOUT
     while len(trials(storage)) < n:
         assert time.time() < until
         time.sleep(.02)
@@ -59,13 +61,13 @@ def check(storage, n_trials):
 def test_killed_again_and_again(tmp_path):
     storage, rng = str(tmp_path/'study.journal'), random.Random(0)
     for _ in range(4):
-        process = start(storage, 10)
+        process = start(storage, 10, SLOW)
         wait_for(len(trials(storage)) + 1, storage)
         time.sleep(rng.random()*.5)
         process.kill()
         process.join()
     last = start(storage, 10)
-    last.join(100)
+    last.join(TIMEOUT)
     assert last.exitcode == 0
     assert len(check(storage, 10)) >= 2          # some were killed in the middle of a trial
 
@@ -80,13 +82,13 @@ def test_four_processes_one_killed(tmp_path, kind):
             port = s.getsockname()[1]
         server = start(file, port, target=tuning_worker.serve)
         storage = f'grpc://localhost:{port}'
-        tuning._storage(storage).wait_server_ready(timeout=60)
-    workers = [start(storage, 16)]
+        tuning._storage(storage).wait_server_ready(timeout=TIMEOUT)
+    workers = [start(storage, 16, SLOW)]
     wait_for(1, storage)                 # so that the one that is killed has taken part
     workers += [start(storage, 16) for _ in range(3)]
     wait_for(6, storage)
     workers[0].kill()
-    for w in workers: w.join(100)
+    for w in workers: w.join(TIMEOUT)
     assert [w.exitcode for w in workers] == [-9, 0, 0, 0]
     check(storage, 16)
     assert len({t.user_attrs['worker'] for t in trials(storage) if 'worker' in t.user_attrs}) >= 2   # it may die unsigned

@@ -15,7 +15,8 @@ SPACE = dict(lr=('log', 1e-4, 1.), wd=('uniform', 0., 1.), act=['relu', 'mish'])
 
 
 class Slow(Callback):
-    def before_train(self): time.sleep(.1)
+    pause = .1
+    def before_train(self): time.sleep(self.pause)
 
 
 def make_learner(config):
@@ -24,7 +25,8 @@ def make_learner(config):
     return Learner(dls, nn.Linear(2, 2), loss_func=CrossEntropyLossFlat(), cbs=Slow())
 
 
-def search(storage, n_trials):
+def search(storage, n_trials, pause=.1):
+    Slow.pause = pause
     tune(make_learner, SPACE, n_trials, fit=lambda learn, config: learn.fit(2, config.lr), explore=6, storage=storage, name='shared')
 
 
