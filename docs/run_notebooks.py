@@ -32,10 +32,13 @@ def run(path):
     return True
 
 
+def apart(path):
+    with ProcessPoolExecutor(1, multiprocessing.get_context('fork')) as pool: return pool.submit(run, path).result()     # 'spawn' would go on in its DataLoaders
+
+
 def main(names):
     paths = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not names or any(n in p.name for n in names)]
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool: ok = list(pool.map(run, paths))
-    failed = [p.name for p, o in zip(paths, ok, strict=True) if not o]
+    failed = [p.name for p in paths if not apart(p)]
     if failed: sys.exit(f"failed: {', '.join(failed)}")
 
 
