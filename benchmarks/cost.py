@@ -41,6 +41,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from common import Results, machine, parser
 from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling
 from fastai_recipes.averaging import reestimate_bn_
+from fastai_recipes.core import autocast_of
 from fastai_recipes.testing import counted, quiet, toy_dls
 
 PACKAGES = ['fastai', 'fastcore', 'torch', 'timm', 'pytorch_optimizer', 'ema-pytorch', 'torch-ema', 'accelerate', 'lightning', 'numpy']
@@ -67,18 +68,18 @@ WHY = {
     'SAM(every=5)': lambda r: f"1.2 is the passes alone; a whole SAM step is at {r['SAM()']:.2f}.",
     'EMA update / timm': lambda r: f"the arithmetic alone, one `torch._foreach_lerp_` over the parameters, is {1/r['EMA update / bare arithmetic']:.0%} of our update.",
     'EMA share of a step': lambda r: f"one bare `torch._foreach_lerp_` over the parameters after each step is {r['bare lerp, own time']:.1%} of a step here, when they are no longer in the processor's cache. The update is the same for a batch of any size: at twice the width and height of the images it is {r['EMA share, twice the size']:.1%} of a step.",
-    'SWA update / torch': lambda r: 'both are one pass over the weights, bound by the memory.',
-    'BatchNorm refresh / torch': lambda r: "both are forward passes over the same batches; ours also looks whether each batch's statistics are finite, and leaves those out that are not.",
+    'SWA update / torch': lambda r: "both read and write the weights once; the rest is in how many operations.",
+    'BatchNorm refresh / torch': lambda r: f"both are forward passes over the same batches; ours also looks whether each batch's statistics are finite, and leaves those out that are not. With a net whose forward pass does nothing, ours takes {r['BatchNorm refresh, beyond the passes']:.2%} of this time longer than torch's; what is beyond that is the noise of the machine (see the quartiles).",
     'BatchLossFilter(0.5)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and half of the batch at least 0.5, in all {.5 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
     'BatchLossFilter(0.3)': lambda r: f"the choosing pass is {r['forward pass, share of a step']:.2f} of a step and 0.3 of the batch at least 0.3, in all {.3 + r['forward pass, share of a step']:.2f}; small batches use the processor less well.",
     "BatchLossFilter(0.5, mode='mask')": lambda r: 'the loss is computed twice, once for each sample to choose and once over the chosen, and nothing else is added; the rest is the noise of the machine (see the quartiles).',
     'SkipNonFinite()': lambda r: f"its own events take {r['SkipNonFinite, own time']:.1%} of a step; to read each gradient once, as a callback does that only sums them, takes {r['bare sum, own time']:.1%}: after a backward pass they are no longer in the processor's cache. That is the same for a batch of any size: at twice the width and height of the images it is {r['SkipNonFinite, twice the size']:.1%} of a step.",
     'Rollback(every=50)': lambda r: f"its own events take {r['Rollback, own time']:.1%} of the time: a copy of weights and optimizer state after 50 steps, and the look at the loss in each. What is beyond that is the noise of the machine (see the quartiles).",
-    "Checkpoint(every='epoch')": lambda r: f"its own events take {r['Checkpoint, own time']:.1%} of an epoch of only 50 steps, which write a file of weights and optimizer state and flush it to the disk; the share falls in proportion to the length of the epoch.",
+    "Checkpoint(every='epoch')": lambda r: f"its own events take {r['Checkpoint, own time']:.1%} of an epoch of only 50 steps, which write a file of weights and optimizer state and flush it to the disk; what is beyond that is the steps after it, and the noise of the machine (see the quartiles). Both fall in proportion to the length of the epoch.",
     'WeightedSampling, 1M items / fastai': lambda r: 'drawing is one pass of random numbers, a sorted search and a shuffle.',
     'max_bs / accelerate, trials': lambda r: f"accelerate stops at the first size that fits, from above, at {r['accelerate, size found']:.0%} of what fits in the median; max_bs looks on until it knows the largest to the item.",
     'bs_find, copies of the gradients': lambda r: "the batch's gradient, the sum over all batches and the sum over the present block are three; the rest is temporary.",
-    'import beyond fastai': lambda r: f"most of it is one collection of garbage, in which Python looks through what fastai has loaded: with it put off it is {r['import, no collection']:.1%}.",
+    'import beyond fastai': lambda r: f"with the collection of garbage put off, in which Python looks through what fastai has loaded, it is {r['import, no collection']:.1%}.",
 }
 # Peers that cannot be beside us, and why
 ABSENT = {
@@ -96,11 +97,15 @@ class Bench:
 
     def net(self): return timm.create_model(self.model, num_classes=10)
 
-    def dls(self, n, size=None, bs=None):
+    def dls(self, n, size=None, bs=None, made=True):
+        "`n` batches; `made` beforehand on a GPU, where to put them together and to send them takes as long as some of the steps"
         size, bs = size or self.size, bs or self.bs
         x, y = torch.randn(n*bs, 3, size, size), torch.randint(0, 10, (n*bs,))
         dls = toy_dls(x, y, valid=(x[:2], y[:2]), bs=bs)
         dls.device = torch.device(self.device)
+        if self.device == 'cuda' and made:
+            batches = list(zip(*(o.to('cuda').split(bs) for o in (x, y)), strict=True))
+            dls.train.create_batches = lambda samps: iter(batches)
         return dls
 
     def learner(self, cbs=(), n=10, net=None, dls=None, size=None, bs=None):
@@ -171,12 +176,16 @@ def watched(fit):
     def turn():
         cb.own, began = 0., time.perf_counter()
         fit()
-        found.append(cb.own/(time.perf_counter() - began - cb.own))
-        return found[-1]
+        seconds = time.perf_counter() - began
+        found.append(cb.own/(seconds - cb.own))
+        return seconds
     return turn, found
 
 
-def own_share(bench, make, n, rounds=None, size=None): return bench.turns({'own': watched(Fit(bench.learner([timed(make)], n, size=size)))[0]}, rounds)['own']
+def own_share(bench, make, n, rounds=None, size=None):
+    turn, found = watched(Fit(bench.learner([timed(make)], n, size=size)))
+    bench.turns({'own': turn}, rounds)
+    return found[1:]
 
 
 def ratio(row, what, ours, beside, theirs, unit='ms', n=1):
@@ -233,17 +242,17 @@ def sam_peer(bench):
     yield ratio('SAM(every=5), fastai / bare loop', 'fastai with SAM(every=5)', t['ours'], "bare PyTorch loop with pytorch_optimizer's LookSAM(k=5), which is another algorithm", t['bare'], n=5)
 
 
-def steps(bench, setups, n, size=None, rounds=None, own=False, net=None):
-    "Rows of steps beside plain ones; with `own`, on a CPU, also of the time in the one callback's own events"
-    own, of = own and bench.device == 'cpu', f', {net}' if net else ''
-    def fit(cbs): return Fit(bench.learner([timed(o) for o in cbs] if own else cbs, n, size=size, net=timm.create_model(net, num_classes=10) if net else None))
-    fits = {name: fit(cbs) for name, cbs in {'plain': [], **setups}.items()}
-    turns = {name: watched(fits[name]) for name in setups} if own else {}
-    def clocked(turn):
-        turn()                      # its own result is the share
-    t = bench.turns(fits | {name: partial(clocked, turn) for name, (turn, _) in turns.items()}, rounds)
-    for name in setups: yield ratio(name, f'step with {name}{of}', t[name], 'plain step', t['plain'], n=n)
-    for name, (_, found) in turns.items(): yield share(f"{name.split('(')[0]}, own time", f"all of {name.split('(')[0]}'s events, epochs of {n} steps{of}", found[1:])
+def steps(bench, setups, n, size=None, rounds=None, own=False):
+    "Rows of steps beside plain ones; with `own`, on a CPU, also of the time in the one callback's own events, in the same turns"
+    own = own and bench.device == 'cpu'
+    def fit(cbs): return Fit(bench.learner([timed(o) for o in cbs] if own else cbs, n, size=size))
+    turns, shares = {'plain': fit([])}, {}
+    for name, cbs in setups.items():
+        if own: turns[name], shares[name] = watched(fit(cbs))
+        else: turns[name] = fit(cbs)
+    t = bench.turns(turns, rounds)
+    for name in setups: yield ratio(name, f'step with {name}', t[name], 'plain step', t['plain'], n=n)
+    for name, found in shares.items(): yield share(f"{name.split('(')[0]}, own time", f"all of {name.split('(')[0]}'s events, epochs of {n} steps", found[1:])
 
 
 def sam(bench):
@@ -296,6 +305,13 @@ def ema(bench):
     yield share('bare arithmetic share of a step', 'torch._foreach_lerp_ alone', n/10*t['bare']/t['plain'], 'step')
 
 
+def idling(net):
+    "The same layers, but a forward pass does nothing"
+    net = deepcopy(net)
+    net.forward = lambda x: x
+    return net
+
+
 def swa(bench):
     n = 3
     learn = bench.learner([lambda: SWA(start=0., every=1, validate=False, keep='last')], n)
@@ -311,9 +327,11 @@ def swa(bench):
     dl = [tuple(o.to(bench.device) for o in b) for b in learn.dls.train]
     net = bench.net().to(bench.device)
     if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()): return
-    def refresh(): reestimate_bn_(net, (b[:1] for b in dl))
-    t = bench.turns({'ours': refresh, 'theirs': lambda: update_bn(dl, net)}, 2*bench.rounds)
+    def both(net): return {'ours': lambda: reestimate_bn_(net, (b[:1] for b in dl)), 'theirs': lambda: update_bn(dl, net)}
+    t = bench.turns(both(net), 5*bench.rounds)
     yield ratio('BatchNorm refresh / torch', f'reestimate_bn_, {n} batches', t['ours'], "torch's update_bn", t['theirs'])
+    idle = bench.turns(both(idling(net)), 5*bench.rounds)
+    yield share('BatchNorm refresh, beyond the passes', 'what reestimate_bn_ does beyond the forward passes, less what update_bn does', (idle['ours'] - idle['theirs'])/np.median(t['theirs']), "torch's update_bn")
 
 
 def batch_filter(bench):
@@ -324,7 +342,7 @@ def batch_filter(bench):
     learn = bench.learner(n=1, size=size)
     fit, (x, _) = Fit(learn), next(iter(learn.dls.train))
     def forward():
-        with torch.no_grad(): learn.model.eval()(x.to(bench.device))
+        with torch.no_grad(), autocast_of(learn)(): learn.model.eval()(x.to(bench.device))
     t = bench.turns({'forward': forward, 'plain': fit})
     yield ratio('forward pass, share of a step', 'a forward pass alone, without gradients', t['forward'], 'plain step', t['plain'])
     if size == bench.size: return
@@ -344,8 +362,7 @@ def guards(bench):
         size = 2*bench.size
         yield share('SkipNonFinite, twice the size', f"all of SkipNonFinite's events in a step, {size} px", own_share(bench, SkipNonFinite, 2, size=size))
     n = 10 if bench.quick else 50
-    half = 'resnet10t' if bench.model == 'resnet18' and bench.device == 'cpu' else None          # 50 steps of it take less time
-    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, rounds=max(1, bench.rounds*2//3), own=True, net=half)
+    yield from steps(bench, {'Rollback(every=50)': [lambda: Rollback(every=n)], "Checkpoint(every='epoch')": [Checkpoint]}, n, own=True)
 
 
 def sampling(bench):
@@ -489,7 +506,7 @@ def syncs(bench):
         torch.cuda.set_sync_debug_mode('warn')
         try: yield found
         finally: torch.cuda.set_sync_debug_mode('default')
-    found['n'] = sum('synchroniz' in str(o.message) for o in caught)
+    found['n'] = sum('called a synchronizing' in str(o.message) for o in caught)       # there is one about the mode itself, too
 
 
 def synchronisations(bench):
@@ -503,7 +520,7 @@ def synchronisations(bench):
     def per_step(cbs):
         counts, epochs = [], (1, 3) if bench.quick else (4, 12)
         for n in epochs:
-            learn = bench.learner(cbs, dls=bench.dls(n, 32, 4), net=timm.create_model('test_resnet', num_classes=10))
+            learn = bench.learner(cbs, dls=bench.dls(n, 32, 4, made=False), net=timm.create_model('test_resnet', num_classes=10))
             fit = Fit(learn)
             fit()
             with syncs(bench) as found: fit()
@@ -588,6 +605,7 @@ def main():
     p.add_argument('--precision', default='fp32', choices=('fp32', 'bf16', 'fp16'))
     args = p.parse_args()
     if args.device == 'cuda' and 'growth' in (args.rows or []): p.error('growth is measured on a CPU')
+    if args.device == 'cpu' and args.precision != 'fp32': p.error("fastai's mixed precision is for a GPU: --device cuda")
     torch.set_num_threads(args.threads)
     bench, chosen = Bench(args), args.rows or ([*ROWS, 'growth'] if args.device == 'cpu' else [o.__name__ for o in ON_DEVICE])
     facts = machine(PACKAGES, args.device) | dict(net=f'{bench.model}, {bench.size} px, batch {bench.bs}, {bench.precision}', rounds=str(args.rounds))

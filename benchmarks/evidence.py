@@ -369,7 +369,7 @@ SETUPS = {
     'few': (FEW, 'plain', PLAIN, {'pseudo_labels()': ('diagnosis', pseudo_labelled)}),
     'broken': (BROKEN, 'plain', PLAIN, {'SkipNonFinite()': ('guards', with_cbs(SkipNonFinite))}),
     'rate': (FAST, 'plain', PLAIN, {
-        'Rollback(every=10, threshold=2, lr_mult=0.001)': ('guards', with_cbs(BACK)),
+        'Rollback()': ('guards', with_cbs(Rollback)), 'Rollback(every=10, threshold=2, lr_mult=0.001)': ('guards', with_cbs(BACK)),
         'float16 with Fp16Guard(), SkipNonFinite() and that Rollback': ('guards', with_cbs(CPUMixedPrecision, Fp16Guard, SkipNonFinite, BACK))}),
 }
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from common import HERE
 from cost import ABSENT, SLOPE, TARGETS, WHY
-from evidence import DEFAULT, OWN_SWEEP, RATES, SWEEP_SEEDS, SWEPT, TIMES, level
+from evidence import DEFAULT, OWN_SWEEP, RATES, SETUPS, SWEEP_SEEDS, SWEPT, TIMES, level
 
 NBS = HERE.parent/'nbs'
 UNITS = {'share': '{:.2%}', 'per step': '{:+.2f}', 'copies': '{:.2f}'}
@@ -50,7 +50,7 @@ SYSTEM = 'cpu', 'cores', 'threads', 'device', 'python', 'net', 'processes', 'rou
 def packages(f): return [k for k in f if k not in SYSTEM]
 
 
-def verdict(row, value): return 'met' if value <= TARGETS[row] else '**missed**'
+def verdict(o): return '**missed**' if o.ratio > TARGETS[o.row] else 'met' if o.q75 <= TARGETS[o.row] else 'met in the median'
 def shown(r, value): return UNITS.get(r.unit, '{:.3f}').format(value)
 def values(cost): return dict(zip(cost.row, cost.ratio, strict=True))
 
@@ -77,44 +77,46 @@ def benchmarks(cost, growth, f, gpu=()):
     def beside(o):
         spread = ['counted', ''] if o.unit in ('copies', 'per step') else [f'{shown(o, o.q25)} to {shown(o, o.q75)}', str(o.rounds)]
         return [o.what, o.beside, shown(o, o.ratio), *spread]
-    met = len(goals) - len(reasons)
+    met, barely = len(goals) - len(reasons), sum(verdict(o) == 'met in the median' for o in goals)
+    smaller = [(by_row[o].ratio, TARGETS[o.split(', ')[0]]) for o in by_row if o.startswith('BatchLossFilter') and o.endswith(' px')]
+    too_small = f"at the size of the others {sum(a > b for a, b in smaller)} of {len(smaller)} of them would miss it, see below" if smaller else ''
     marks = {row: f' ({i})' for i, row in enumerate(reasons, 1)}
     found = slopes(growth)
     base = {of: max(s, last) for row, of, s, last, *_ in found if row.startswith('a bare')}
     def judged(row, of, s):
         if row.startswith('a bare') or row == 'plain step': return ''
         if s <= SLOPE: return 'linear or better'
-        return f'steeper; the bare work too, {base[of]:.2f}' if base.get(of, 0) > SLOPE else '**steeper**'
+        return f'steeper, less than the bare work: {base[of]:.2f}' if s <= base.get(of, 0) else '**steeper**'
     syncs = [o for o in cost.itertuples() if o.group == 'synchronisations']
     rest = [o for o in cost.itertuples() if o.row not in TARGETS and o.group != 'synchronisations']
     gpu_text = '\n\n'.join(gpu) if gpu else (
         'No GPU was available, so nothing here was measured on one. These commands do it, each with its own folder of results, and `python benchmarks/pages.py` then adds them here:\n\n'
         '```\n' + '\n'.join(f'python benchmarks/cost.py --device cuda --model {m} --size 224 --bs 64 --precision {p} --out benchmarks/cuda_{m}_{p}'
                             for m in ('resnet50', 'vit_small_patch16_224') for p in ('bf16', 'fp16')) +
-        '\n```\n\nThere, the rows of synchronisations run under `torch.cuda.set_sync_debug_mode(\'warn\')` and count its warnings.')
+        '\n```\n\nThere, the rows of synchronisations run under `torch.cuda.set_sync_debug_mode(\'warn\')` and count its warnings; it does not see that a number is read which was sent to the host a batch before.')
     return f"""# What it costs
 
-> Each callback and recipe beside what people would use in its place, measured in turns in one process.
+> Each callback and recipe beside what people would use in its place, measured in turns.
 
-{met} of {len(goals)} rows meet their target; the others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process. `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
+{met} of {len(goals)} rows meet their target, {barely} of them in the median only: the target lies within their quartiles, and another run may miss it. The others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process (imports: in fresh ones). `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
 
-{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height (at the size of the others they save less, see below), rows of `Rollback` and `Checkpoint` on resnet10t, which has less than half of the weights and a bit more than half of the work.{'' if gpu else ' No GPU.'}
+{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height ({too_small}).{'' if gpu else ' No GPU.'}
 
 ![Ratios beside their targets](images/cost.png)
 
 ## Targets
 
-{table(['what', 'beside', 'ratio', 'quartiles', 'rounds', 'target', ''], [[*beside(o), shown(o, TARGETS[o.row]), verdict(o.row, o.ratio) + marks.get(o.row, '')] for o in goals])}
+{table(['what', 'beside', 'ratio', 'quartiles', 'rounds', 'target', ''], [[*beside(o), shown(o, TARGETS[o.row]), verdict(o) + marks.get(o.row, '')] for o in goals])}
 
 {chr(10).join(f'{i}. {by_row[row].what}: {text}' for i, (row, text) in enumerate(reasons.items(), 1)) or 'No row missed its target.'}
 
-`max_bs` finds the largest batch to the item and then leaves a margin of 5 %; accelerate's decorator stops at the first size that fits. A trial of `max_bs` is two whole steps, optimizer and all, and a validation; that of a decorated function is whatever the function does. Trials are counted with a net that raises `torch.OutOfMemoryError` above a number of items, over {by_row['max_bs / accelerate, trials'].rounds} such limits. Bytes are those of every tensor that an operation made and that was alive, looked at after each operation; the copy of weights and optimizer state from which `bs_find` leaves no trace waits in the CPU's memory, and is not among them.
+`max_bs` finds the largest batch to the item and then leaves a margin of 5 %; accelerate's decorator stops at the first size that fits. A trial of `max_bs` is two whole steps, optimizer and all, and a validation; that of a decorated function is whatever the function does. Trials are counted with a net that raises `torch.OutOfMemoryError` above a number of items, over {by_row['max_bs / accelerate, trials'].rounds} such limits, each larger than the last by about the same factor; its quartiles are over these limits. Bytes are those of every tensor that an operation made and that was alive, looked at after each operation; the copy of weights and optimizer state from which `bs_find` leaves no trace waits in the CPU's memory, and is not among them.
 
 ## Other rows
 
 {table(['what', 'beside', 'ratio', 'quartiles', 'rounds'], [beside(o) for o in rest])}
 
-`own time` is the time that a callback spends in its own events, as a part of the rest of the step.
+A callback's events are all that it does while training, in seconds of the clock; its share is measured in the same epochs as its ratio, where there is one.
 
 ## Waiting for the device
 
@@ -126,7 +128,7 @@ How often the host would wait for the device in a step, beyond what fastai's own
 
 ## As work grows
 
-The slope of log time over log size, over all sizes and over the last two; 1 is linear. Parameters: square linear layers, batch 8. Batch: timm's `test_resnet` at 32 px. What is in the processor's cache at the smallest size and not at the largest makes every pass over the weights steeper than linear in between, so a bare copy stands beside.
+The slope of log time over log size, over all sizes and over the last two; 1 is linear. Parameters: square linear layers, batch 8. Batch: timm's `test_resnet` at 32 px. What is in the processor's cache at the smallest size and not at the largest makes every pass over the weights steeper than linear in between, so a bare copy stands beside. `own time` is that of a callback's events. `AWP` is two passes as `SAM` is, `Checkpoint` a file of weights and state; `max_bs`, `bs_find` and BatchNorm's re-estimation are made of whole training steps or forward passes, and have no rows here.
 
 {table(['what', 'grows', 'slope', 'of the last two', 'seconds at the smallest', 'seconds at the largest', ''],
        [[row, f'{of}, {a:,} to {b:,}', f'{s:.2f}', f'{last:.2f}', f'{x:.2g}', f'{y:.2g}', judged(row, of, max(s, last))] for row, of, s, last, a, b, x, y in found])}
@@ -186,19 +188,21 @@ def evidence(df, f):
     rates = swept[~own].groupby('task', sort=False).lr.first()
     others = '; '.join(f"{k}: {', '.join(f'{o:g}' for o in g.lr)}" for k, g in swept[own & (swept.budget == 'epochs')].groupby('setup', sort=False))
     timed = df[df.budget == 'time']
-    seeds, n = sorted(df.seeds.unique()), len(main[(main.verdict != 'same') & (main.budget == 'epochs')])
+    seeds = sorted(df.seeds.unique())
+    def by_chance(b): return round(.05*(counts[b].sum() - counts[b].get('same', 0)))
+    optimizers = sum(o.startswith('opt_func') for o in SETUPS['general'][3])
     return f"""# What it gains and loses
 
 > Each callback and recipe beside the plain Learner, over seeds, at equal epochs and at equal time; losses and nulls included.
 
-Beside as many epochs: {tally('epochs')} (without what trains more epochs than that). Beside as much time: {tally('time')}. (Neither with the two sections on broken trainings, nor with the best rate.) Of the {n} intervals beside as many epochs some {n*.05:.0f} would leave zero out by chance, half of them on either side.
+Beside as many epochs: {tally('epochs')} (without what trains more epochs than that). Beside as much time: {tally('time')}. (Neither with the two sections on broken trainings, nor with the best rate.) Were there no differences at all, some {by_chance('epochs')} and {by_chance('time')} of these intervals would leave zero out by chance, half of them on either side.
 
 - Each row has {' or '.join(map(str, seeds))} seeds. A seed decides the split into training and test set, the initial weights and the order of the batches; setups that do not change them share all three. Means are given ± their standard error, gains are paired by seed with the 95 % interval of Student's t.
 - Beside each setup stands the plain Learner with Adam and `fit_one_cycle`, or what the section names. Its rate has the lowest log loss on the test sets of {len(SWEEP_SEEDS)} other seeds, for each task: {', '.join(f'{level(k):g}' for k in RATES)} are tried, and lower or higher ones while the best is at an end ({', '.join(f'{k}: {v:g}' for k, v in rates.items())}); setups use that rate, which is the best one for plain and need not be for them, and what is beside them for as much time does too; but for those that find their own (`find_lr`, `tune`, `lr='find'`) and for `bs_find`, where it grows with the root of the batch. Other optimizers, schedules that keep their rate for long, and training from scratch have a sweep of their own, those of optimizers beginning at {level(TIMES[0]):g} to {level(TIMES[-1]):g} times the rate that `list_opts` suggests ({others}).
 - As much time: a setup that takes c times the plain training, the median over seeds of the processor's seconds, stands beside a plain training of about c times the epochs: what the setup took is {timed.cost.min():.2f} to {timed.cost.max():.2f} of that one's time, {timed.cost.median():.2f} in the median. Where that is longer and on average worse than the plain training of as many epochs, the latter stands beside it: nobody has to use the time. Which of the two it is was chosen on these seeds, which leans against the setup. So what is done once (`find_lr`, folds, a search) is counted as what is done in each step is. On nets as small as these a callback's Python code weighs more than it does on large ones (see [what it costs](benchmarks.md)): equal time is harder here than it would be there. Only the collection of garbage, for which Python looks through all that is imported, does not look through it here: a search does it after each trial, and it would take longer than the trial.
 - Intervals are about other seeds on these data, not about other data.
 - The data come with scikit-learn: 1,797 digits of 8×8 pixels, breast cancer, diabetes (is the progression above the median?) and wine, a small part of each for training. Nets: a small convolutional net, a perceptron of two layers. What holds here may not hold for large nets and data.
-- Settings were not tuned for these tasks. `Checkpoint`, `max_bs`, `label_errors` as a table and the sanity checks do not change what is learnt and have no rows; losses for several labels have no data here.
+- Settings were not tuned for these tasks, but for those of `Rollback` at a rate of 100. `Checkpoint`, `max_bs`, `label_errors` as a table and the sanity checks do not change what is learnt and have no rows; losses for several labels have no data here. Of the optimizers of `opt_func` {optimizers} have rows; the pruners of `tune` are compared on one task only, in its [card](tuning.md).
 
 {ran_on(f, packages(f))} No GPU was used. `make bench` repeats it, `python benchmarks/evidence.py --setups 'SAM()' 'EMA()'` some of it; with `--costs benchmarks/evidence.csv` the epochs in as much time are those of this page.
 
@@ -210,7 +214,21 @@ Number of rows (task and score) with a gain, undecided and with a loss, where th
 
 {table(['what', 'where', 'epochs: gain', 'undecided', 'loss', 'time: gain', 'undecided', 'loss'], summary)}
 
-""" + '\n\n'.join(sections) + '\n'
+""" + '\n\n'.join(sections) + f"""
+
+## The tasks
+
+All are small: what needs many steps, as an average with a long memory or a copy each 50 steps does, has little room here.
+
+{table(['task', 'for training', 'in a batch', 'steps of the plain training', 'for testing'], sizes())}
+"""
+
+
+def sizes():
+    "How large each task is, in the first seed"
+    for name, task in dict(kv for tasks, *_ in SETUPS.values() for kv in tasks.items()).items():
+        train, test, _ = task.sets(0)
+        yield [name, str(len(train[0])), str(task.bs), str(task.epochs*(len(train[0])//task.bs)), str(len(test[0]))]
 
 
 def evidence_picture(df, path):
@@ -247,9 +265,9 @@ def gpu_results(folder):
     "A section for each folder of results from a GPU"
     for sub in sorted(o.parent for o in folder.glob('cuda_*/cost.csv')):
         cost, f = read_cost(sub), facts(sub/'cost_machine.csv')
-        rows = [[o.what, o.beside, shown(o, o.ratio), f'{shown(o, o.q25)} to {shown(o, o.q75)}', f'{o.ours:.3g}' if o.unit == 'ms' else '', f'{o.theirs:.3g}' if o.unit == 'ms' else '']
-                for o in cost.itertuples()]
-        yield f"{f['device']}: {f['net']}. {ran_on(f, packages(f))}\n\n" + table(['what', 'beside', 'ratio', 'quartiles', 'ms', 'ms beside'], rows)
+        rows = [[o.what, o.beside, shown(o, o.ratio), f'{shown(o, o.q25)} to {shown(o, o.q75)}', *(f'{ms:.3g}' if o.unit == 'ms' else '' for ms in (o.ours, o.theirs)),
+                 *((shown(o, TARGETS[o.row]), verdict(o)) if o.row in TARGETS else ('', ''))] for o in cost.itertuples()]
+        yield f"{f['device']}: {f['net']}. {ran_on(f, packages(f))}\n\n" + table(['what', 'beside', 'ratio', 'quartiles', 'ms', 'ms beside', 'target', ''], rows)
 
 
 def pages(folder=HERE):

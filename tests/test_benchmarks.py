@@ -59,6 +59,12 @@ def test_a_missed_target_is_explained():
     for row, text in pages.why(found).items(): assert numbers[row] > cost.TARGETS[row] and text in page
 
 
+def test_verdicts():
+    "A target that lies within the quartiles is met in the median only"
+    def row(ratio, q75): return SimpleNamespace(row='SAM()', ratio=ratio, q75=q75)
+    assert [pages.verdict(row(*o)) for o in ((2., 2.04), (2., 2.1), (2.06, 2.1))] == ['met', 'met in the median', '**missed**']
+
+
 def test_every_setup_has_its_evidence():
     "On at least three tasks, over at least ten seeds, with as many epochs and in as much time"
     found = pd.read_csv(HERE/'evidence.csv')
@@ -210,6 +216,9 @@ def test_the_figures_of_the_guide_are_those_of_the_results():
     assert len(shown) >= 15 and '±' not in text
     results = '|'.join(pd.read_csv(HERE/'evidence.csv').shown)
     for o in shown: assert o in results, o
+    times = re.findall(r'([\d.]+) ×', text)
+    known = {f'{o:.2f}' for o in [*pd.read_csv(HERE/'evidence.csv').cost, *pd.read_csv(HERE/'cost.csv').ratio]}
+    assert len(times) >= 10 and set(times) <= known, set(times) - known
 
 
 def test_the_table_of_the_readme_is_that_of_the_demo():
