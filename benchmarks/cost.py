@@ -327,7 +327,9 @@ def swa(bench):
     dl = [tuple(o.to(bench.device) for o in b) for b in learn.dls.train]
     net = bench.net().to(bench.device)
     if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()): return
-    def both(net): return {'ours': lambda: reestimate_bn_(net, (b[:1] for b in dl)), 'theirs': lambda: update_bn(dl, net)}
+    def both(net):
+        def ours(): reestimate_bn_(net, (b[:1] for b in dl))
+        return {'ours': ours, 'theirs': lambda: update_bn(dl, net)}
     t = bench.turns(both(net), 5*bench.rounds)
     yield ratio('BatchNorm refresh / torch', f'reestimate_bn_, {n} batches', t['ours'], "torch's update_bn", t['theirs'])
     idle = bench.turns(both(idling(net)), 5*bench.rounds)
