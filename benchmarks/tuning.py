@@ -29,7 +29,7 @@ def work(job):
 
 def main():
     p = parser(__doc__, 'pruners', PRUNERS)
-    p.add_argument('--seeds', type=int, default=3)
+    p.add_argument('--seeds', type=int, default=5)
     p.add_argument('--processes', type=int, default=2)
     args = p.parse_args()
     if args.seeds < 2: p.error('at least 2 seeds are needed, for a standard error')

@@ -33,7 +33,8 @@ def run(path):
 
 
 def apart(path):
-    with ProcessPoolExecutor(1, multiprocessing.get_context('fork')) as pool: return pool.submit(run, path).result()     # 'spawn' would go on in its DataLoaders
+    "'spawn' would be the way of its DataLoaders, too"
+    with ProcessPoolExecutor(1, multiprocessing.get_context('fork')) as pool: return pool.submit(run, path).result()
 
 
 def main(names):

@@ -272,13 +272,14 @@ def _distribution(kind, *args):
     if 'int' in kind: return IntDistribution(low, high, log=kind == 'logint', step=step or 1)
     return FloatDistribution(low, high, log=kind == 'log', step=step)
 
-def _repeated(trials, trial):
-    "The numbers of a trial, of the lost one whose point it repeats, and so on; the last is its place"
-    found = [trial.number]
-    while 'again' in trial.user_attrs:
-        trial = trials[trial.user_attrs['again']]
-        found.append(trial.number)
-    return found
+def _points(trials):
+    "For each trial the number of the lost one whose point it repeats, or its own; and its place: the number of the first that has this point, as the same entry of a plan"
+    origins, places, first = [], [], {}
+    for t in trials:
+        again = t.user_attrs.get('again')
+        origins.append(t.number if again is None else origins[again])
+        places.append(first.setdefault(t.user_attrs.get('planned', origins[-1]), origins[-1]))
+    return origins, places
 
 def _samplers(name, ranges, explore, seed):
     "One sampler that explores, then exploits; for the same trial number and results it gives the same point"
@@ -299,8 +300,8 @@ def _samplers(name, ranges, explore, seed):
         def before_trial(self, study, trial):
             study._storage.set_trial_user_attr(trial._trial_id, 'alive', time.time())
             study._storage.set_trial_user_attr(trial._trial_id, 'worker', _worker())
-            trials = study.get_trials(deepcopy=False)
-            self.now = sampler(sum('again' not in t.user_attrs for t in trials[:_repeated(trials, trial)[-1]]))   # the same whatever becomes of those before it
+            _, places = _points(study._storage.get_all_trials(study._study_id, deepcopy=False))      # of all brackets of a Hyperband
+            self.now = sampler(len(set(places[:places[trial.number]])))              # the same whatever becomes of those before it
             self.now.before_trial(study, trial)
         def infer_relative_search_space(self, study, trial):
             return {k: d for k, d in ranges.items() if not (isinstance(self.now, QMCSampler) and isinstance(d, optuna.distributions.CategoricalDistribution))}
@@ -368,16 +369,14 @@ def _requeue_lost(study):
     trials = study.get_trials(deepcopy=False)
     if any(t.state == TrialState.RUNNING for t in trials): return
     again = {t.user_attrs.get('again') for t in trials}
-    for t in trials:                                       # Ctrl-C struck outside of their training
+    for t in trials:                                       # by a second Ctrl-C, or by Optuna itself
         if t.state == TrialState.FAIL and 'ended' not in t.user_attrs and t.number not in again: _again(study, t)
 
 def _again(study, trial):
-    "With what it, and those that it repeats, had of their point; a planned one has all"
-    trials, planned = study.get_trials(deepcopy=False), {k: v for k, v in trial.user_attrs.items() if k == 'planned'}
-    params = json.loads(planned.get('planned', '{}'))
-    for i in reversed(_repeated(trials, trial)): params |= trials[i].params
-    study.enqueue_trial(params, user_attrs=dict(planned, again=trial.number))
-
+    "With what it had of its point, or was to have"
+    t = study.get_trials(deepcopy=False)[trial.number]
+    planned = {k: v for k, v in t.user_attrs.items() if k == 'planned'}
+    study.enqueue_trial(t.system_attrs.get('fixed_params', {}) | t.params, user_attrs=dict(planned, again=t.number))
 
 # %% ../nbs/30_tuning.ipynb #study
 def _count(study, *states): return sum(t.state.name in states for t in study.get_trials(deepcopy=False))
@@ -401,6 +400,7 @@ class Study:
         rows = []
         for t in self.study.get_trials(deepcopy=False):
             ended = t.user_attrs.get('ended') if t.state.is_finished() else t.state.name.lower()
+            if t.state.name == 'FAIL' and ended and not ended.startswith(('error', 'surplus')): ended = 'interrupted'       # between its end and Optuna's noting it
             if ended in ('surplus', 'waiting'): continue
             metrics = dict(t.user_attrs.get('metrics', {}))
             rows.append(dict(number=t.number, ended=ended or 'interrupted', **{self.metric: metrics.pop(self.metric, math.nan)}, epochs=t.user_attrs.get('epochs', 0),
@@ -506,16 +506,35 @@ def _planned(start, ranges, grid):
     random.Random(0).shuffle(cells)          # so that a part of them says something of the whole
     return start + [o for o in cells if o not in start]
 
+def _queue(study, planned):
+    "Points of a plan that no trial has, or had until it was broken off; two processes may both do so"
+    there = {t.user_attrs.get('planned') for t in study.get_trials(deepcopy=False) if t.state.name != 'FAIL' or 'ended' not in t.user_attrs}
+    for config in planned:
+        mark = json.dumps(config, sort_keys=True)
+        if mark not in there: study.enqueue_trial(config, user_attrs=dict(planned=mark))
+
 def _is_surplus(study, trial, n_trials):
     "Do those before this one, or in its place, make it one too many?"
-    trials, mine = study.get_trials(deepcopy=False), trial.user_attrs
-    repeated, there = _repeated(trials, trial), [(_repeated(trials, t)[-1], t) for t in trials if t.state.name != 'FAIL']
-    place = repeated[-1]
-    if len({o for o, _ in there if o < place}) >= n_trials: return True
-    def takes(o, t):
-        if o == place: return t.number not in repeated or t.state.name in ('COMPLETE', 'PRUNED')      # what it repeats may not be marked as lost yet
-        return 'planned' in mine and t.user_attrs.get('planned') == mine['planned']
-    return any(takes(o, t) for o, t in there if t.number < trial.number)
+    trials = study.get_trials(deepcopy=False)
+    origins, places = _points(trials)
+    mine, repeats = trial.number, [trial.number]
+    while 'again' in trials[repeats[-1]].user_attrs: repeats.append(trials[repeats[-1]].user_attrs['again'])
+    alive = [t for t in trials if t.state.name != 'FAIL']
+    if sum(o < places[mine] for o in {places[t.number] for t in alive}) >= n_trials: return True
+    return any(t.number not in repeats or t.state.name in ('COMPLETE', 'PRUNED') for t in alive          # what it repeats may not be marked as lost yet
+               if places[t.number] == places[mine] and (origins[t.number], t.number) < (origins[mine], mine))
+
+def _one(study, run):
+    "One trial, as `study.optimize` runs it; but others may have marked it as failed, at which `optimize` fails"
+    from optuna.trial import TrialState
+    trial, value, state = study.ask(), None, None
+    try: value = run(trial)
+    except _optuna().TrialPruned: state = TrialState.PRUNED
+    except _Surplus: state = TrialState.FAIL
+    except (Exception, KeyboardInterrupt):
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        raise
+    study.tell(trial, value, state, skip_if_finished=True)
 
 def _results(study, run, n_trials) -> Iterator[int]:
     "Run trials until there are as many as wanted, those of other processes included; yields each that came to a result"
@@ -531,7 +550,7 @@ def _results(study, run, n_trials) -> Iterator[int]:
         if done >= n_trials: return
         if done + states.count('RUNNING') >= n_trials: time.sleep(.2)             # others are at the last ones
         else:
-            try: study.optimize(run, n_trials=1, catch=_Surplus)
+            try: _one(study, run)
             except UpdateFinishedTrialError: pass                                 # others took this process for dead
 
 def tune(
@@ -572,10 +591,7 @@ def tune(
         if n_done: print(f"tune: the study {study.study_name!r} has {n_done} of {n_trials} trials already{'' if n_done < n_trials else '; nothing is left to do'}. For a new search give another `name`.")
         if n_done < n_trials:
             with objective.factory.series(): objective.learner(_Config({k: _middle(*r) for k, r in found.items()}))       # its errors come before the first trial
-            there = {t.user_attrs.get('planned') for t in study.get_trials(deepcopy=False) if t.state.name != 'FAIL' or 'ended' not in t.user_attrs}
-            for config in planned:
-                mark = json.dumps(config, sort_keys=True)
-                if mark not in there: study.enqueue_trial(config, user_attrs=dict(planned=mark))
+            _queue(study, planned)
             with objective.factory.series():
                 for _ in (bar := progress_bar(_results(study, _runner(study, objective, found, ranges, n_trials), n_trials), total=n_trials, leave=False)):
                     if _count(study, 'COMPLETE'): bar.comment = f'best {metric}: {study.best_value:.4g}'
