@@ -79,7 +79,7 @@ def benchmarks(cost, growth, f, gpu=()):
         return [o.what, o.beside, shown(o, o.ratio), *spread]
     met, barely = len(goals) - len(reasons), sum(verdict(o) == 'met in the median' for o in goals)
     smaller = [(by_row[o].ratio, TARGETS[o.split(', ')[0]]) for o in by_row if o.startswith('BatchLossFilter') and o.endswith(' px')]
-    too_small = f"at the size of the others {sum(a > b for a, b in smaller)} of {len(smaller)} of them would miss it, see below" if smaller else ''
+    too_small = f" (at the size of the others {sum(a > b for a, b in smaller)} of {len(smaller)} of them would miss it, see below)" if smaller else ''
     marks = {row: f' ({i})' for i, row in enumerate(reasons, 1)}
     found = slopes(growth)
     base = {of: max(s, last) for row, of, s, last, *_ in found if row.startswith('a bare')}
@@ -100,7 +100,7 @@ def benchmarks(cost, growth, f, gpu=()):
 
 {met} of {len(goals)} rows meet their target, {barely} of them in the median only: the target lies within their quartiles, and another run may miss it. The others say below what stops them. A ratio is the median over rounds of paired ratios, where ours and the other took turns in one process (imports: in fresh ones). `make bench` repeats everything, `python benchmarks/cost.py --rows sam ema` some of it.
 
-{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height ({too_small}).{'' if gpu else ' No GPU.'}
+{ran_on(f, packages(f))} Net: timm's {f['net']}, random images; rows of `BatchLossFilter` with a target at twice the width and height{too_small}.{'' if gpu else ' No GPU.'}
 
 ![Ratios beside their targets](images/cost.png)
 
