@@ -374,7 +374,7 @@ def _requeue_lost(study):
 
 def _again(study, trial):
     "With what it had of its point, or was to have"
-    t = study.get_trials(deepcopy=False)[trial.number]
+    t = study._storage.get_trial(trial._trial_id)
     planned = {k: v for k, v in t.user_attrs.items() if k == 'planned'}
     study.enqueue_trial(t.system_attrs.get('fixed_params', {}) | t.params, user_attrs=dict(planned, again=t.number))
 
@@ -525,13 +525,14 @@ def _is_surplus(study, trial, n_trials):
                if places[t.number] == places[mine] and (origins[t.number], t.number) < (origins[mine], mine))
 
 def _one(study, run):
-    "One trial, as `study.optimize` runs it; but others may have marked it as failed, at which `optimize` fails"
+    "One trial, as `study.optimize` runs it; but what Ctrl-C breaks off is queued again, and others may have marked it as failed, at which `optimize` fails"
     from optuna.trial import TrialState
     trial, value, state = study.ask(), None, None
     try: value = run(trial)
     except _optuna().TrialPruned: state = TrialState.PRUNED
     except _Surplus: state = TrialState.FAIL
-    except (Exception, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt) as e:
+        if isinstance(e, KeyboardInterrupt): _again(study, trial)                 # first, so that its place is never free
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
     study.tell(trial, value, state, skip_if_finished=True)
@@ -603,11 +604,6 @@ def _runner(study, objective, found, ranges, n_trials):
     "What Optuna calls for a trial"
     warned = []
     def run(trial):
-        try: return attempt(trial)
-        except KeyboardInterrupt:
-            _again(study, trial)                           # before Optuna marks it as failed
-            raise
-    def attempt(trial):
         if _is_surplus(study, trial, n_trials):
             trial.set_user_attr('ended', 'surplus')
             raise _Surplus
