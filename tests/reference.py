@@ -14,12 +14,17 @@ def copies(tensors): return [None if t is None else t.detach().clone() for t in 
 def put_back(tensors, values):
     for t, value in zip(tensors, values, strict=True): t.data.copy_(value)
 
+def up(generator, shape):
+    "Up (1) or down (-1), by chance"
+    return 2*torch.randint(2, shape, generator=generator) - 1
+
 
 class Reference:
     "Trains `model` with `opt`, one of PyTorch's; every other option is one trick. Several processes each have their own batches"
     def __init__(self, model, opt, n_acc=0, clip=None, mixup=0., sam=0., awp=0., ema=0., swa=0, keep=1., mask=False, skip=False,
-                 amp=None, scale=1.):
+                 amp=None, scale=1., rounding=None):
         self.model, self.opt, self.n_acc, self.clip, self.mixup, self.sam, self.awp = model, opt, n_acc, clip, mixup, sam, awp
+        self.rounding = rounding            # a generator: each step's weights move by one rounding, as on another processor
         self.ema, self.swa, self.keep, self.mask, self.skip, self.amp, self.first_scale = ema, swa, keep, mask, skip, amp, scale
         self.average, self.n_taken = None, 0
 
@@ -27,6 +32,7 @@ class Reference:
         "`epochs`: for each its random state and batches; `schedule`: from the part of the training that is done and a group to its options"
         self.micro, self.since, self.scale = [], 0, self.first_scale
         self.ranks = dist.get_world_size() if dist.is_initialized() else 1
+        self.round()
         for epoch, (state, batches) in enumerate(epochs):
             done = 0
             self.model.train()
@@ -105,10 +111,16 @@ class Reference:
             if self.clip: nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
             for group in self.opt.param_groups: group |= schedule(t, group)
             self.opt.step()
+            self.round()
             self.averages(t)
         else: self.scale /= 2
         self.opt.zero_grad()
         self.micro = []
+
+    def round(self):
+        "Each weight up or down by its last bit, in every process alike"
+        for p in self.model.parameters() if self.rounding else ():
+            p.data.mul_(1 + up(self.rounding, p.shape).to(p.dtype)*torch.finfo(p.dtype).eps)
 
     def climb_and_return(self):
         "SAM (Foret et al. 2021), AWP (Wu et al. 2020): the gradient at higher weights, of the same samples and masks"
