@@ -28,7 +28,7 @@ bench: $(INSTALLED)
 
 # The method cards and the guide that show rows of these results
 cards: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py `cd nbs && grep -lE 'benchmarks/(cost|evidence|tuning).csv' *.ipynb` which_first
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py `cd nbs && grep -rlE 'benchmarks/(cost|evidence|tuning).csv' --include=*.ipynb . | cut -c3-`
 	$(BIN)/nbdev-clean
 
 # Two processes of one thread each, the width of the machines that CI has

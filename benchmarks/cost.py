@@ -39,8 +39,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common import Results, machine, parser
-from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, Rollback, SkipNonFinite, WeightedSampling
-from fastai_recipes.averaging import reestimate_bn_
+from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, Rollback, SkipNonFinite,
+                                WeightedSampling)
+from fastai_recipes.callbacks.averaging import reestimate_bn_
 from fastai_recipes.core import autocast_of
 from fastai_recipes.testing import counted, quiet, toy_dls
 

@@ -37,9 +37,11 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from common import Results, machine, parser, pool_of
-from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Ensemble, FocalLoss, Fp16Guard, OneVsAllBCE, PolyLoss, Rollback, SkipNonFinite, WeightedSampling,
-                                class_weights, cross_validate, label_errors, list_opts, opt_func, paired, pseudo_labels, refit_at_best_epoch, search_space, snapshot_ensemble,
-                                soup, tune)
+from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Ensemble, Fp16Guard, MultiClassFocalLoss,
+                                OneVsAllBCE, PolyLoss, Rollback, SkipNonFinite, WeightedSampling, class_weights,
+                                cross_validate, label_errors, list_opts, opt_func, pseudo_labels,
+                                refit_at_best_epoch, search_space, snapshot_ensemble, soup, tune)
+from fastai_recipes.recipes.seeds import paired
 from fastai_recipes.core import copied_learner, is_validation
 from fastai_recipes.testing import CPUMixedPrecision, small_convnet, toy_dls
 
@@ -350,8 +352,8 @@ SETUPS = {
         "WeightedSampling('balanced', schedule=SchedLin(0, 1))": ('weighting', with_cbs(partial(WeightedSampling, 'balanced', schedule=SchedLin(0, 1)))),
         "class_weights('sqrt') in the loss": ('weighting losses', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'sqrt')))),
         "class_weights('inverse') in the loss": ('weighting losses', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'inverse')))),
-        'FocalLoss()': ('weighting losses', with_loss(lambda y: FocalLoss())),
-        "FocalLoss(weight=class_weights('sqrt'))": ('weighting losses', with_loss(lambda y: FocalLoss(weight=class_weights(y, 'sqrt'))))}),
+        'MultiClassFocalLoss()': ('weighting losses', with_loss(lambda y: MultiClassFocalLoss())),
+        "MultiClassFocalLoss(weight=class_weights('sqrt'))": ('weighting losses', with_loss(lambda y: MultiClassFocalLoss(weight=class_weights(y, 'sqrt'))))}),
     'transfer': (TRANSFER, 'fine_tune', transfer(fine_tune), {
         'from scratch': ('transfer', transfer(lambda learn, run: run.one_cycle(learn), scratch=True)),
         'fine_tune_stages()': ('transfer', transfer(stages)),

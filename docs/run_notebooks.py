@@ -1,7 +1,7 @@
 """Runs notebooks with nbdev's runner and stores their outputs, without progress bars and warnings.
 
 Each runs in a process of its own: what one of them gives to `Learner` would be there for the next.
-`python docs/run_notebooks.py [NAME ...]`, where a name is a part of the file's, e.g. `sam`; all if none is given.
+`python docs/run_notebooks.py [NAME ...]`, where a name is a part of the file's path, e.g. `sam`, `core/`; all if none is given.
 """
 import multiprocessing
 import sys
@@ -38,8 +38,8 @@ def apart(path):
 
 
 def main(names):
-    paths = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not names or any(n in p.name for n in names)]
-    failed = [p.name for p in paths if not apart(p)]
+    paths = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if not names or any(n in p.relative_to(ROOT/'nbs').as_posix() for n in names)]
+    failed = [p.relative_to(ROOT/'nbs').as_posix() for p in paths if not apart(p)]
     if failed: sys.exit(f"failed: {', '.join(failed)}")
 
 

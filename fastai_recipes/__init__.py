@@ -19,24 +19,23 @@
 
 Modules:
 
-- `fastai_recipes.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.
-- `fastai_recipes.awp`: Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
-- `fastai_recipes.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
-- `fastai_recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
-- `fastai_recipes.checkpoint`: A training that was killed goes on where it stopped, to the bit.
-- `fastai_recipes.core`: The ground floor: what several callbacks need and a plain PyTorch loop can use too.
-- `fastai_recipes.diagnosis`: What a trained model gets wrong and how sure it is, which labels to doubt, and which to ask for next.
-- `fastai_recipes.ensemble`: Cross-validation with out-of-fold predictions, runs over seeds with honest intervals, and many models as one.
-- `fastai_recipes.guards`: Training that survives a NaN, an overflow or a divergence: skip what is not finite, go back to the last good state, keep the loss scale.
+- `fastai_recipes.callbacks.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.
+- `fastai_recipes.callbacks.awp`: Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
+- `fastai_recipes.callbacks.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
+- `fastai_recipes.callbacks.checkpoint`: A training that was killed goes on where it stopped, to the bit.
+- `fastai_recipes.callbacks.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
+- `fastai_recipes.callbacks.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was.
 - `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
 - `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
-- `fastai_recipes.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
-- `fastai_recipes.sanity`: Whether a training is sound: can the model fit one batch, are its gradients right, does each layer move?
-- `fastai_recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
+- `fastai_recipes.recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
+- `fastai_recipes.recipes.diagnosis`: What a trained model gets wrong and how sure it is, which labels to doubt, and which to ask for next.
+- `fastai_recipes.recipes.ensemble`: Many models as one: means of predictions, snapshots of one training, means of weights.
+- `fastai_recipes.recipes.guards`: Training that survives a NaN, an overflow or a divergence: the three guards together.
+- `fastai_recipes.recipes.sanity`: Whether a training is sound: can the model fit one batch, are its gradients right, does each layer move?
+- `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
+- `fastai_recipes.recipes.transfer`: Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
+- `fastai_recipes.recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
-- `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.
-- `fastai_recipes.transfer`: Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
-- `fastai_recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
-- `fastai_recipes.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was."""
+- `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU."""
 
 __version__ = "0.1.0"

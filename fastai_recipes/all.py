@@ -1,19 +1,30 @@
-"Every public name of the package: `from fastai_recipes.all import *`"
-from fastai_recipes.core import *
-from fastai_recipes.losses import *
-from fastai_recipes.splits import *
-from fastai_recipes.sam import *
-from fastai_recipes.averaging import *
-from fastai_recipes.awp import *
-from fastai_recipes.batch_filter import *
-from fastai_recipes.guards import *
-from fastai_recipes.weighting import *
-from fastai_recipes.checkpoint import *
-from fastai_recipes.batch_size import *
-from fastai_recipes.schedules import *
-from fastai_recipes.optimizers import *
-from fastai_recipes.transfer import *
-from fastai_recipes.tuning import *
-from fastai_recipes.ensemble import *
-from fastai_recipes.diagnosis import *
-from fastai_recipes.sanity import *
+"What README names: `from fastai_recipes.all import *`. Building blocks are in `fastai_recipes.core`"
+from fastai_recipes.losses import (AsymmetricLoss, MultiClassFocalLoss, MultiLabelFocalLoss, OneVsAllBCE, PolyLoss,
+                                   class_weights, sample_weights)
+from fastai_recipes.optimizers import list_opts, opt_func
+from fastai_recipes.splits import GroupSplitter, MultiLabelSplitter, kfold_splits
+from fastai_recipes.callbacks.averaging import EMA, SWA
+from fastai_recipes.callbacks.awp import AWP
+from fastai_recipes.callbacks.batch_filter import BatchLossFilter
+from fastai_recipes.callbacks.checkpoint import Checkpoint
+from fastai_recipes.callbacks.fp16 import Fp16Guard
+from fastai_recipes.callbacks.gradient_noise import GradientNoise
+from fastai_recipes.callbacks.layer_stats import LayerStats
+from fastai_recipes.callbacks.rollback import Rollback
+from fastai_recipes.callbacks.sam import SAM
+from fastai_recipes.callbacks.skip_non_finite import SkipNonFinite
+from fastai_recipes.callbacks.weighting import WeightedSampling
+from fastai_recipes.recipes.diagnosis import (class_report, confused_pairs, label_errors, metric_correlation,
+                                              pseudo_labels, to_label, top_losses_frame)
+from fastai_recipes.recipes.ensemble import Ensemble, snapshot_ensemble, soup
+from fastai_recipes.recipes.folds import cross_validate
+from fastai_recipes.recipes.ray import ray_space, ray_trainable
+from fastai_recipes.recipes.sanity import check_gradients
+from fastai_recipes.recipes.search_space import search_space
+from fastai_recipes.recipes.seeds import compare, plot_runs, refit_at_best_epoch, train_seeds
+from fastai_recipes.recipes.transfer import timm_splitter
+from fastai_recipes.recipes.tuning import tune
+import fastai_recipes.recipes.batch_size, fastai_recipes.recipes.distillation  # methods of Learner
+import fastai_recipes.recipes.guards, fastai_recipes.recipes.schedules
+
+__all__ = [o for o in dir() if not o.startswith('_') and o != 'fastai_recipes']

@@ -23,7 +23,7 @@ import pandas as pd
 from fastcore.foundation import L
 from torch import Tensor
 
-from .core import check_range
+from .core.checks import check_range
 
 # %% ../nbs/03_splits.ipynb #per-item
 def _array(values, who, name):

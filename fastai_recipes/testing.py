@@ -28,7 +28,7 @@ from fastcore.basics import listify
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .core import named_tensors
+from .core.tensors import named_tensors
 
 # %% ../nbs/02_testing.ipynb #data
 class Arrays:

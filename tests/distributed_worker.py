@@ -15,7 +15,8 @@ from fastai.optimizer import SGD
 from fastai.torch_core import rank_distrib, set_seed
 from torch import nn
 
-from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite, WeightedSampling
+from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite,
+                                WeightedSampling)
 from fastai_recipes.testing import copied, exact_learner, quiet, toy_dls
 
 EPOCHS, LR, N, BS = 2, .1, 48, 6                     # BS in each process

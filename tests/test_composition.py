@@ -40,7 +40,8 @@ from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fastai_recipes.all import AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite, WeightedSampling
+from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite,
+                                WeightedSampling)
 from fastai_recipes.core import in_all_processes, named_tensors
 from fastai_recipes.testing import CPUMixedPrecision, FloatLoss, quiet, toy_dls
 

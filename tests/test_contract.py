@@ -19,7 +19,8 @@ from fastcore.docments import docments
 from fastai_recipes.testing import copied, digits_learner, quiet, same
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = [importlib.import_module(f'fastai_recipes.{p.stem}') for p in sorted((ROOT/'fastai_recipes').glob('*.py'))
+PACKAGE = ROOT/'fastai_recipes'
+MODULES = [importlib.import_module('.'.join(p.relative_to(ROOT).with_suffix('').parts)) for p in sorted(PACKAGE.rglob('*.py'))
            if p.stem not in ('__init__', '_modidx', 'all')]
 PUBLIC = {f'{m.__name__}.{n}': getattr(m, n) for m in MODULES for n in m.__all__}
 BASES = {'StepCallback', 'SecondPass', 'WeightAverage'}     # classes to derive from, not to use

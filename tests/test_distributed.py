@@ -11,7 +11,8 @@ from fastai.optimizer import SGD
 from scipy.stats import chisquare
 from torch.nn.functional import cross_entropy
 
-from fastai_recipes.all import AWP, EMA, SAM, named_tensors
+from fastai_recipes.all import AWP, EMA, SAM
+from fastai_recipes.core import named_tensors
 from fastai_recipes.testing import exact_learner, quiet, same, toy_dls
 
 BATCHES = [[torch.arange(r*N//2 + i, r*N//2 + i + BS) for r in range(2)] for i in range(0, N//2, BS)]   # indices for each rank

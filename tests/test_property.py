@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fastai_recipes.all import AWP, EMA, SAM, SWA, ema_decay, named_tensors
+from fastai_recipes.all import AWP, EMA, SAM, SWA
+from fastai_recipes.callbacks.averaging import ema_decay
+from fastai_recipes.core import named_tensors
 from fastai_recipes.testing import CPUMixedPrecision, copied, exact_learner, quiet, same, toy_dls
 
 fixed = partial(settings, derandomize=True, deadline=None, database=None)

@@ -9,8 +9,8 @@ from pytorch_optimizer import SAM as PeerSAM
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fastai_recipes.awp import AWP
-from fastai_recipes.sam import SAM
+from fastai_recipes.callbacks.awp import AWP
+from fastai_recipes.callbacks.sam import SAM
 from fastai_recipes.testing import digits_learner, exact_learner, quiet, toy_dls
 
 

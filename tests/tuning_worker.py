@@ -9,7 +9,7 @@ from optuna.storages import JournalStorage, journal, run_grpc_proxy_server
 from torch import nn
 
 from fastai_recipes.testing import toy_dls
-from fastai_recipes.tuning import tune
+from fastai_recipes.recipes.tuning import tune
 
 SPACE = dict(lr=('log', 1e-4, 1.), wd=('uniform', 0., 1.), act=['relu', 'mish'])
 
