@@ -6,10 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo bench cards test test-all lint docs run export release-check hooks clean
+.PHONY: help demo bench cards test test-all lint new house docs run export release-check hooks clean
 
 help:
-	@sed -n '1,3p' Makefile; echo "others: make docs (the site), cards (method cards, after bench), test-all, lint, run (notebooks, storing outputs), export (notebooks to package and README), release-check, hooks (git), clean"
+	@sed -n '1,3p' Makefile; echo "others: make docs (the site), cards (method cards, after bench), test-all, lint, new NAME=... (a callback's stub), house (sizes of cells and modules), run (notebooks, storing outputs), export (notebooks to package and README), release-check, hooks (git), clean"
 
 $(INSTALLED): pyproject.toml settings.ini setup.py
 	@echo "Installing into $(VENV): torch with CUDA is some 6 GB, this takes a few minutes the first time."
@@ -42,6 +42,12 @@ test-all: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
+
+new: $(INSTALLED)
+	$(BIN)/python docs/new.py $(NAME)
+
+house: $(INSTALLED)
+	$(BIN)/python docs/house.py
 
 run: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/run_notebooks.py

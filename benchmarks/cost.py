@@ -82,6 +82,14 @@ WHY = {
     'bs_find, copies of the gradients': lambda r: "the batch's gradient, the sum over all batches and the sum over the present block are three; the rest is temporary.",
     'import beyond fastai': lambda r: f"with the collection of garbage put off, in which Python looks through what fastai has loaded, it is {r['import, no collection']:.1%}.",
 }
+# Callbacks without a row of their own, and why; `make new` puts a new callback into MORE
+NOT_MEASURED = {
+    'Fp16Guard': 'acts once in a fit, before its first batch',
+    'GradientNoise': 'runs both halves of a batch once more in each `every`-th step: with `every=20` 2 passes more in 20 steps',
+    'LayerStats': 'reads the layers in each `every`-th step only; its notebook counts the operations',
+}
+MORE = {
+}
 # Peers that cannot be beside us, and why
 ABSENT = {
     'mosaicml 0.32.1': 'pip would put torch 2.7.0, torchvision 0.22.0 and numpy 2.2.6 in the place of the newer ones that fastai runs on here',
@@ -259,6 +267,9 @@ def steps(bench, setups, n, size=None, rounds=None, own=False):
 def sam(bench):
     yield from steps(bench, {f'SAM({o})': [partial(SAM, every=k)] for k, o in ((1, ''), (2, 'every=2'), (5, 'every=5'))}, 10)
     yield from steps(bench, {'AWP()': [AWP]}, 2)
+
+
+def more(bench): yield from steps(bench, {f'{name}()': [cls] for name, cls in MORE.items()}, 2)
 
 
 class Lerps(Callback):
@@ -535,6 +546,7 @@ def synchronisations(bench):
 
 
 ON_DEVICE = [sam_peer, sam, ema, swa, batch_filter, guards, synchronisations]       # the others do not depend on it
+if MORE: ON_DEVICE.insert(0, more)
 ROWS = {o.__name__: o for o in (*ON_DEVICE[:-1], sampling, max_bs, bs_find, imports, synchronisations)}
 
 

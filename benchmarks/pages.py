@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common import HERE
-from cost import ABSENT, SLOPE, TARGETS, WHY
+from cost import ABSENT, NOT_MEASURED, SLOPE, TARGETS, WHY
 from evidence import DEFAULT, OWN_SWEEP, RATES, SETUPS, SWEEP_SEEDS, SWEPT, TIMES, level
 
 NBS = HERE.parent/'nbs'
@@ -132,6 +132,10 @@ The slope of log time over log size, over all sizes and over the last two; 1 is 
 
 {table(['what', 'grows', 'slope', 'of the last two', 'seconds at the smallest', 'seconds at the largest', ''],
        [[row, f'{of}, {a:,} to {b:,}', f'{s:.2f}', f'{last:.2f}', f'{x:.2g}', f'{y:.2g}', judged(row, of, max(s, last))] for row, of, s, last, a, b, x, y in found])}
+
+## Callbacks without a row
+
+{chr(10).join(f'- `{k}` {v}.' for k, v in NOT_MEASURED.items())}
 
 ## Peers that are not here
 

@@ -17,7 +17,8 @@ BRANCHES = ast.If, ast.For, ast.While, ast.IfExp, ast.ExceptHandler, ast.BoolOp,
 def sources(folder):
     "Exported modules"
     found = (folder/'fastai_recipes').rglob('*.py')
-    return {p.relative_to(folder/'fastai_recipes').as_posix(): p.read_text(encoding='utf-8') for p in found if p.stem not in ('__init__', '_modidx', 'all')}
+    return {p.relative_to(folder/'fastai_recipes').as_posix(): p.read_text(encoding='utf-8') for p in found
+            if p.stem not in ('__init__', '_modidx', 'all')}
 
 
 def exported(folder):
@@ -47,7 +48,8 @@ def main(folder):
     modules, cells = sources(folder), list(exported(folder))
     sizes = [len(o.splitlines()) for *_, o in cells]
     lines = [line for o in modules.values() for line in o.splitlines()]
-    functions = {f'{m}: {f.name}': branches(f) for m, o in modules.items() for f in ast.walk(ast.parse(o)) if isinstance(f, ast.FunctionDef)}
+    functions = {f'{m}: {f.name}': branches(f) for m, o in modules.items() for f in ast.walk(ast.parse(o))
+                 if isinstance(f, ast.FunctionDef)}
     long = sum(len(o) > 120 for o in lines)
     print(f'exported cells {len(sizes)}, median {median(sizes):g} lines, p90 {quantiles(sizes, n=10)[-1]:.0f}')
     print('above 30 lines:', ', '.join(f'{nb}#{id} {n}' for (nb, id, _), n in zip(cells, sizes, strict=True) if n > 30))

@@ -22,15 +22,16 @@ def up(generator, shape):
 class Reference:
     "Trains `model` with `opt`, one of PyTorch's; every other option is one trick. Several processes each have their own batches"
     def __init__(self, model, opt, n_acc=0, clip=None, mixup=0., sam=0., awp=0., ema=0., swa=0, keep=1., mask=False, skip=False,
-                 amp=None, scale=1., rounding=None):
+                 amp=None, scale=1., keep_scale=False, rounding=None):
         self.model, self.opt, self.n_acc, self.clip, self.mixup, self.sam, self.awp = model, opt, n_acc, clip, mixup, sam, awp
         self.rounding = rounding            # a generator: each step's weights move by one rounding, as on another processor
         self.ema, self.swa, self.keep, self.mask, self.skip, self.amp, self.first_scale = ema, swa, keep, mask, skip, amp, scale
-        self.average, self.n_taken = None, 0
+        self.average, self.n_taken, self.keep_scale, self.scale = None, 0, keep_scale, scale
 
     def fit(self, epochs, schedule):
         "`epochs`: for each its random state and batches; `schedule`: from the part of the training that is done and a group to its options"
-        self.micro, self.since, self.scale = [], 0, self.first_scale
+        self.micro, self.since = [], 0
+        if not self.keep_scale: self.scale = self.first_scale
         self.ranks = dist.get_world_size() if dist.is_initialized() else 1
         self.round()
         for epoch, (state, batches) in enumerate(epochs):

@@ -16,8 +16,8 @@ README = (Path(__file__).resolve().parents[1]/'README.md').read_text(encoding='u
 NAMES = set(everything.__all__)
 METHODS = 'Methods of a `Learner`'
 # words that people call their variables
-PLAIN = set('aside best config counts data dls folds found hardest items learner losses metric model paired preds rate rates reached recorded '
-            'result results rows runs same scores seeds space splits start stats study targets targs values weights'.split())
+PLAIN = set('''aside best config counts data dls folds found hardest items learner losses metric model paired preds rate rates reached
+            recorded result results rows runs same scores seeds space splits start stats study targets targs values weights'''.split())
 
 
 def named(*heads):

@@ -40,8 +40,8 @@ from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Rollback, SkipNonFinite,
-                                WeightedSampling)
+from fastai_recipes.all import (AWP, EMA, SAM, SWA, BatchLossFilter, Checkpoint, Fp16Guard, GradientNoise, LayerStats, Rollback,
+                                SkipNonFinite, WeightedSampling)
 from fastai_recipes.core import in_all_processes, named_tensors
 from fastai_recipes.testing import CPUMixedPrecision, FloatLoss, quiet, toy_dls
 
@@ -77,9 +77,12 @@ FEATURES = {
     'WeightedSampling': dict(cbs=lambda: WeightedSampling(torch.where(Y < 5, 4., 1.))),
     'Checkpoint': dict(cbs=lambda: Checkpoint(every=2)),
     'AWP': dict(cbs=lambda: AWP(.02), ref=dict(awp=.02)),
-    'fp16': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**8), ref=dict(amp=torch.float16, scale=2.**8), dtype=torch.float32),
+    'Fp16Guard': dict(cbs=Fp16Guard, ref=dict(keep_scale=True), min_eps=1e-6),
+    'GradientNoise': dict(cbs=lambda: GradientNoise(every=3)),
+    'LayerStats': dict(cbs=lambda: LayerStats(every=3)),
+    'fp16': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**8), ref=dict(amp=torch.float16, scale=2.**8), dtype=torch.float32, fp16=True),
     'fp16, overflows': dict(cbs=lambda: CPUMixedPrecision(init_scale=2.**20), ref=dict(amp=torch.float16, scale=2.**20),
-                            dtype=torch.float32),
+                            dtype=torch.float32, fp16=True),
     'bf16': dict(cbs=lambda: CPUMixedPrecision(amp_mode='bf16'), ref=dict(amp=torch.bfloat16), dtype=torch.float32),
     'GradientAccumulation': dict(cbs=lambda: GradientAccumulation(3*BS), ref=dict(n_acc=3*BS)),
     'GradientClip': dict(cbs=lambda: GradientClip(.1), ref=dict(clip=.1)),
@@ -104,7 +107,7 @@ FEATURES = {
     'SaveModelCallback': dict(cbs=lambda: SaveModelCallback(every_epoch=True, with_opt=True)),
     'EarlyStoppingCallback': dict(cbs=lambda: EarlyStoppingCallback(patience=50)),
 }
-CALLBACKS = list(FEATURES)[:10]
+CALLBACKS = list(FEATURES)[:list(FEATURES).index('fp16')]
 ONE_OF = [('fp16', 'fp16, overflows', 'bf16'), ('Adam', 'torch AdamW'), ('fit_one_cycle', 'fit_flat_cos', 'fine_tune'),
           ('staged transfer', 'fine_tune'),
           ('no BatchNorm', 'other statistics', 'timm transformer', 'tabular model', 'AWD-LSTM classifier'),
@@ -184,13 +187,13 @@ class DecoupledSGD(torch.optim.SGD):
         super().step()
 
 
-def optimizer(kind, model):
+def optimizer(kind, model, eps=1e-8):
     "PyTorch's, with fastai's defaults: no weight decay for biases and normalisation"
     spared = {id(p) for m in model.modules() for k, p in m._parameters.items() if isinstance(m, (BN, nn.LayerNorm)) or k == 'bias'}
     if kind == 'torch': spared = ()
     parts = [dict(params=[p for p in group if (id(p) in spared) == spare], weight_decay=0. if spare else WD, of=i)
              for i, group in enumerate(groups(model)) for spare in (False, True)]
-    if kind == 'torch': return torch.optim.AdamW(parts, LR)
+    if kind == 'torch': return torch.optim.AdamW(parts, LR, eps=eps)
     if kind == 'adam': opt = torch.optim.AdamW(parts, LR, betas=(.9, .99), eps=1e-5)
     else: opt = DecoupledSGD([o | dict(decay=o['weight_decay'], weight_decay=0) for o in parts], LR, momentum=.9)
     opt.zero_grad = partial(opt.zero_grad, set_to_none=False)             # and they do step on gradients of zero
@@ -221,6 +224,7 @@ class Both:
         cbs = [o for f in chosen if 'cbs' in f for o in L(f['cbs']())] + [self.batches, FloatLoss()]
         self.learn = Learner(dls, model, loss_func=loss, opt_func=opt_func, wd=WD, cbs=cbs, path=path, splitter=groups)
         self.share = 4*(Y < 5).sum().item()/(4*(Y < 5) + (Y >= 5)).sum().item()
+        self.eps = max(1e-8, option('min_eps', 0.) if option('fp16') else 0.)
         self.tricks = {k: v for f in chosen for k, v in f.get('ref', {}).items()}
 
     def train(self):
@@ -248,7 +252,7 @@ class Both:
     def expected(self, rounding=None):
         "The same by the reference, on the batches that the Learner has had; with a generator, by one that rounds otherwise"
         model, schedules = self.make(), SCHEDULES[self.kind]*2
-        ref = Reference(model, optimizer(self.opt, model), rounding=rounding, **self.tricks)
+        ref = Reference(model, optimizer(self.opt, model, self.eps), rounding=rounding, **self.tricks)
         for i, (epochs, trained, schedule) in enumerate(zip(self.batches.fits, self.batches.trained, schedules, strict=True)):
             if 'lr_find in between' in self.names and i == len(schedules)//2: ref.opt.zero_grad()     # as it leaves them
             for p, o in zip(ref.model.parameters(), trained, strict=True): p.requires_grad_(o)
@@ -295,6 +299,9 @@ def outcome(names, path, distributed=False):
 # of pairs: the words with which they are refused
 REFUSED = {('EMA', 'SWA'): 'EMA: SWA is attached too, and only one average can be in the model.',
            ('SAM', 'AWP'): 'SAM: AWP is attached too; each wants to be the one that moves the weights for the second pass.'}
+REFUSED |= {tuple(sorted((name, 'GradientNoise'), key=list(FEATURES).index)):
+            f"GradientNoise: {name.split('(')[0]} is attached too; half of a batch is not a batch of its own then."
+            for name in ('SAM', 'BatchLossFilter', "BatchLossFilter(mode='mask')", 'AWP', 'MixUp')}
 # of pairs that work: what to know
 NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new draws; weights agree to rounding",
          ('SWA', 'tabular model'): "SWA's BatchNorm statistics are measured under dropout; weights agree to rounding",

@@ -16,6 +16,7 @@ from fastai.learner import Learner, load_learner
 from fastai.torch_core import set_seed
 from fastcore.docments import docments
 
+import fastai_recipes.all as everything
 from fastai_recipes.testing import copied, digits_learner, quiet, same
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,7 @@ PACKAGE = ROOT/'fastai_recipes'
 MODULES = [importlib.import_module('.'.join(p.relative_to(ROOT).with_suffix('').parts)) for p in sorted(PACKAGE.rglob('*.py'))
            if p.stem not in ('__init__', '_modidx', 'all')]
 PUBLIC = {f'{m.__name__}.{n}': getattr(m, n) for m in MODULES for n in m.__all__}
-BASES = {'StepCallback', 'SecondPass', 'WeightAverage'}     # classes to derive from, not to use
+BASES = {'StepCallback', 'SecondPass', 'WeightAverage', 'ResumedFit'}     # to derive from, or attached by `learn.resume`
 CALLBACKS = [c for n, c in PUBLIC.items() if inspect.isclass(c) and issubclass(c, Callback) and not n.startswith('fastai_recipes.testing')
              and c.__name__ not in BASES]
 
@@ -71,6 +72,25 @@ def test_named(cls):
     assert not hasattr(Learner, name)
     table = (ROOT/'README.md').read_text()
     assert re.search(rf'^\| .*`{cls.__name__}\(.*ready', table, re.M), f'{cls.__name__} is not in the table of callbacks'
+
+
+@pytest.mark.parametrize('cls', CALLBACKS, ids=ids)
+def test_registered(cls):
+    "In `fastai_recipes.all`, README, the matrix of combinations, the costs and the guides; `make new` does most of this"
+    name = cls.__name__
+    def inside(pattern, *paths): return any(re.search(pattern, p.read_text(encoding='utf-8')) for p in paths)
+    places = {
+        'fastai_recipes/all.py: import it': hasattr(everything, name),
+        'nbs/index.ipynb: a row in the table "Callbacks" of README': inside(rf'(?m)^\| .*`{name}\(', ROOT/'README.md'),
+        'tests/test_composition.py: an entry in FEATURES, and its trick in tests/reference.py':
+            inside(rf"(?m)^    '{name}': dict\(", ROOT/'tests'/'test_composition.py'),
+        'benchmarks/cost.py: a row, measured by `make bench`, or a reason in NOT_MEASURED':
+            inside(rf'\b{name}\b', ROOT/'benchmarks'/'cost.csv') or inside(rf"(?m)^    '{name}': '", ROOT/'benchmarks'/'cost.py'),
+        'nbs/guides/: where it belongs, e.g. in the table of papers of names.ipynb':
+            inside(rf'\b{name}\b', *(ROOT/'nbs'/'guides').glob('*.ipynb')),
+    }
+    missing = [place for place, there in places.items() if not there]
+    assert not missing, f'{name} is missing in\n' + '\n'.join(missing)
 
 
 @pytest.mark.parametrize('cls', CALLBACKS, ids=ids)

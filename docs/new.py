@@ -1,0 +1,113 @@
+"""`make new NAME=centralization`: a stub of a callback's method card, registered wherever a callback must be.
+
+It prints what remains to be written; until then tests fail and say so.
+"""
+import json
+import keyword
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+WRITE = 'WRITE:'     # marks what remains; no notebook that is committed has it
+
+
+def cells(name, cls):
+    "(kind, id, text) of the card, in the order of DESIGN"
+    return [
+        ('markdown', 'title', f'# {cls}\n\n> {WRITE} one sentence that says what it does.'),
+        ('markdown', 'when', f'#| export\n**When to use it.** {WRITE} what a person sees who needs it, and a value to start with. '
+                             f'**When not.** {WRITE} where it loses.'),
+        ('markdown', 'use', f'#| export\n```python\nlearn.add_cb({cls}())\n```'),
+        ('code', 'default', f'#| default_exp callbacks.{name}'),
+        ('code', 'imports', '#| export\nimport torch\nfrom fastai.callback.core import Callback\nfrom torch import Tensor'),
+        ('code', 'test-imports', '#| hide\nfrom fastai.basics import *\nfrom fastai.callback.all import *\nfrom fastcore.test import *\n'
+                                 'from nbdev.showdoc import show_doc\nfrom fastai_recipes.testing import digits_learner, quiet'),
+        ('markdown', 'h-mathematics', f'## The mathematics\n\n{WRITE} five lines, with the paper and its names.'),
+        ('code', 'function', f'#| export\n@torch.no_grad()\ndef {name}_(\n    grads:list[Tensor], # Changed in place\n):\n'
+                             f'    "{WRITE} what it computes, for any PyTorch loop"\n    raise NotImplementedError'),
+        ('code', 'test-function', f'# {WRITE} compare with an independent reference, in float64\n{name}_([torch.ones(2, 3)])'),
+        ('markdown', 'h-callback', f'## The callback\n\n{WRITE} when it acts, and why at this order (the table is in CONTRIBUTING).'),
+        ('code', 'callback', f'#| export\nclass {cls}(Callback):\n    "{WRITE} what it does to a training run"\n    run_valid = False\n'
+                             f'    def before_step(self): {name}_([p.grad for p in self.learn.model.parameters() if p.grad is not None])'),
+        ('markdown', 'h-example', f'## On a Learner\n\n{WRITE} what goes wrong without it; then the same cell with it.'),
+        ('code', 'example', f'learn = digits_learner(cbs={cls}())\nwith quiet(learn): learn.fit_one_cycle(2, 1e-2)\nlearn.final_record'),
+        ('markdown', 'h-picture', f'## A picture\n\n{WRITE} a plot of what it does.'),
+        ('markdown', 'h-signatures', '## Signatures'),
+        ('code', 'doc', f'show_doc({cls})'),
+        ('markdown', 'behaviour', '## How it behaves\n\n| with | behaviour | tested |\n|---|---|---|\n' + ''.join(
+            f'| {o} | {WRITE} | |\n' for o in ('mixed precision', '`GradientAccumulation`', '`GradientClip`', '`MixUp`',
+                                               'BatchNorm, frozen layers', 'several processes', '`lr_find`', 'save, load, export'))),
+        ('markdown', 'cost', f'## Cost\n\n{WRITE} what a step costs, from `benchmarks/cost.csv`.'),
+        ('markdown', 'results', f'## Results\n\n{WRITE} gains and losses, from `benchmarks/evidence.csv`.'),
+        ('markdown', 'references', f'## References\n\n- {WRITE} authors: *title*, year'),
+        ('markdown', 'proofs', f'## Proofs\n\n{WRITE} sweeps, refusals, every precision.'),
+    ]
+
+
+def notebook(name, cls):
+    def cell(kind, id, text):
+        more = dict(execution_count=None, outputs=[]) if kind == 'code' else {}
+        return dict(cell_type=kind, id=id, metadata={}, **more, source=text.splitlines(keepends=True))
+    kernel = dict(display_name='python3', language='python', name='python3')
+    return dict(cells=[cell(*o) for o in cells(name, cls)], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+
+
+def insert(root, path, before, text):
+    "Put lines into a file, before the first line that fits a pattern"
+    file = root/path
+    lines = file.read_text(encoding='utf-8').split('\n')
+    at = next((i for i, line in enumerate(lines) if re.match(before, line)), None)
+    if at is None: sys.exit(f'{path}: no line fits {before!r}; add there by hand: {text}')
+    lines[at:at] = [text]
+    file.write_text('\n'.join(lines), encoding='utf-8')
+
+
+def insert_row(root, path, cell_id, row):
+    "Put a row at the end of the table in a notebook's cell"
+    file = root/path
+    nb = json.loads(file.read_text(encoding='utf-8'))
+    cell = next(c for c in nb['cells'] if c['id'] == cell_id)
+    lines = ''.join(cell['source']).split('\n')
+    last = max(i for i, line in enumerate(lines) if line.startswith('|'))
+    lines[last+1:last+1] = [row]
+    cell['source'] = '\n'.join(lines).splitlines(keepends=True)
+    file.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def new(name, root=ROOT):
+    "Make and register the card; gives its path"
+    if not re.fullmatch(r'[a-z][a-z0-9_]*', name) or keyword.iskeyword(name):
+        sys.exit(f'NAME is {name!r}; it must be a module name in small letters, e.g. centralization')
+    folder, cls = root/'nbs'/'callbacks', ''.join(o.capitalize() for o in name.split('_'))
+    found = [p.name for p in (root/'nbs').rglob('*.ipynb') if p.stem.split('_', 1)[-1] == name]
+    if found: sys.exit(f'{found[0]} is there already')
+    number = max(int(p.name.split('_')[0]) for p in folder.glob('*.ipynb')) + 2
+    path = folder/f'{number:02}_{name}.ipynb'
+    path.write_text(json.dumps(notebook(name, cls), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    insert(root, 'fastai_recipes/all.py', r'from fastai_recipes\.recipes', f'from fastai_recipes.callbacks.{name} import {cls}')
+    insert_row(root, 'nbs/index.ipynb', 'table', f'| `{cls}()` | {WRITE} what it does | | ready |')
+    insert_row(root, 'nbs/guides/names.ipynb', 'papers', f'| {WRITE} authors, year, *title*, link | [{cls}()](../callbacks/{path.name}) |')
+    insert(root, 'tests/test_composition.py', r"    'fp16': dict\(", f"    '{cls}': dict(cbs={cls}, ref=dict({name}=True)),")
+    insert(root, 'tests/test_composition.py', r'from fastai_recipes\.core import', f'from fastai_recipes.callbacks.{name} import {cls}')
+    insert(root, 'benchmarks/cost.py', r'from fastai_recipes\.core import', f'from fastai_recipes.callbacks.{name} import {cls}')
+    insert(root, 'benchmarks/cost.py', r'# Peers that cannot be beside us', f'MORE[{cls!r}] = {cls}')
+    return path
+
+
+REMAINS = """Made {path}, and registered {cls} in fastai_recipes/all.py, README's table (nbs/index.ipynb), the matrix of
+combinations (tests/test_composition.py), the costs (benchmarks/cost.py) and the guide nbs/guides/names.ipynb.
+
+What remains to be written:
+1. the card: every place marked "WRITE:"; the pure function first, then the callback (CONTRIBUTING: which base, which order)
+2. tests/reference.py: the trick `{name}` in the plain PyTorch loop, from the paper, without anything of this package
+3. `make run`, `make export`, then `.venv/bin/python -m pytest tests/test_composition.py -k {cls}`; `python tests/test_composition.py`
+   writes the page of the matrix
+4. `make bench` measures the row of costs; results over seeds: a setup in benchmarks/evidence.py
+5. CHANGELOG.md; `make test`"""
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 2 or not sys.argv[1]: sys.exit('usage: make new NAME=centralization')
+    made = new(sys.argv[1])
+    print(REMAINS.format(path=made.relative_to(ROOT), name=sys.argv[1], cls=''.join(o.capitalize() for o in sys.argv[1].split('_'))))
