@@ -107,11 +107,12 @@ def test_make_new(copy):
     sh(BIN/'nbdev-export', cwd=copy)
     sh(BIN/'nbdev-clean', cwd=copy)
     assert re.findall(r'"## ([^\\"]*)', path.read_text()) == [
-        'The mathematics', 'The callback', 'On a Learner', 'A picture', 'Signatures', 'How it behaves', 'Cost', 'Results', 'References', 'Proofs']
+        'The mathematics', 'The callback', 'On a Learner', 'A picture', 'Signatures', 'How it behaves', 'Cost', 'Results', 'References',
+        'Proofs']
     sh(sys.executable, copy/'docs'/'readme.py', cwd=copy)
     sh(sys.executable, '-m', 'compileall', '-q', 'tests', 'benchmarks', cwd=copy)
     tests = 'tests/test_contract.py', 'tests/test_all.py', '-k', 'registered and Centralization or readme_names'
-    res = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-n', '0', *tests], cwd=copy, capture_output=True, text=True)
+    res = subprocess.run([sys.executable, '-m', 'pytest', '-n', '0', *tests], cwd=copy, capture_output=True, text=True)
     assert '1 failed, 1 passed' in res.stdout, res.stdout              # it waits for `make bench`, and says so
     assert re.search(r'Centralization is missing in\nE +benchmarks/cost.py: a row, measured by `make bench`.*\nE +assert', res.stdout)
     for name in ('centralization', 'Upper', 'class', ''):
