@@ -93,6 +93,15 @@ def test_registered(cls):
     assert not missing, f'{name} is missing in\n' + '\n'.join(missing)
 
 
+def test_orders_are_those_of_contributing():
+    "Its table has the order of every callback"
+    text = (ROOT/'.github'/'CONTRIBUTING.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| ([\d.]+) \| (.*?) \|', text, re.M)
+    table = {name: float(order) for order, names in rows for name in re.findall(r'`(\w+)`', names)}
+    found = {c.__name__: c.order for c in CALLBACKS}
+    assert {k: table.get(k) for k in found} == {k: round(v, 6) for k, v in found.items()}
+
+
 @pytest.mark.parametrize('cls', CALLBACKS, ids=ids)
 def test_life_of_a_learner(cls, tmp_path):
     "fit, fit, lr_find, get_preds, save, load, export, load_learner"
