@@ -448,8 +448,8 @@ def page():
         return f'works [{1 + list(NOTES).index(pair)}]' if pair in NOTES else 'works'
     lines = ['# What works together', '',
              'Written by `tests/test_composition.py`, which trains every pair with a Learner and with a plain PyTorch loop '
-             '(`tests/reference.py`) and compares all weights and buffers. *Works*: they agree to rounding in float64, '
-             'or to the precision that is part of the pair. In two processes each feature alone and each two callbacks are compared '
+             '(`tests/reference.py`) and compares all weights and buffers. *Works*: they differ by no more than rounding explains. How far '
+             'rounding carries is measured: the reference is trained again with the last bit of its weights moved in each step. In two processes each feature alone and each two callbacks are compared '
              '(the second one in its weights; fastai\'s `lr_find` hangs there, with or without callbacks). '
              'With each feature, too, a training is broken off and resumed by `Checkpoint`, and one whose weights are lost is put back '
              'by `Rollback`.', '',
@@ -461,7 +461,7 @@ def page():
     return '\n'.join(lines)
 
 
-def test_page(): assert PAGE.read_text() == page(), 'write it anew: python tests/test_composition.py'
+def test_page(): assert PAGE.read_text() == page(), 'write it again: python tests/test_composition.py'
 
 
 if __name__ == '__main__': PAGE.write_text(page())
