@@ -1,4 +1,5 @@
 "The building blocks that callbacks and recipes share, for callbacks of your own and for plain PyTorch loops"
+# ruff: noqa: F403
 from fastai_recipes.core import (checks, factory, fit, metrics, processes, rng, sample_loss, second_pass, snapshot,
                                  tensors)
 from fastai_recipes.core.checks import *
