@@ -23,7 +23,7 @@ PACKAGE = ROOT/'fastai_recipes'
 MODULES = [importlib.import_module('.'.join(p.relative_to(ROOT).with_suffix('').parts)) for p in sorted(PACKAGE.rglob('*.py'))
            if p.stem not in ('__init__', '_modidx', 'all')]
 PUBLIC = {f'{m.__name__}.{n}': getattr(m, n) for m in MODULES for n in m.__all__}
-BASES = {'StepCallback', 'SecondPass', 'WeightAverage'}     # classes to derive from, not to use
+BASES = {'StepCallback', 'SecondPass', 'WeightAverage', 'ResumedFit'}     # classes to derive from; one that `resume` adds
 CALLBACKS = [c for n, c in PUBLIC.items() if inspect.isclass(c) and issubclass(c, Callback) and not n.startswith('fastai_recipes.testing')
              and c.__name__ not in BASES]
 
