@@ -22,17 +22,34 @@ Modules:
 - `fastai_recipes.callbacks.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.
 - `fastai_recipes.callbacks.awp`: Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
 - `fastai_recipes.callbacks.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
-- `fastai_recipes.callbacks.checkpoint`: A training that was killed goes on where it stopped, to the bit.
+- `fastai_recipes.callbacks.checkpoint`: A training run that was killed resumes where it stopped, bit for bit.
 - `fastai_recipes.callbacks.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
-- `fastai_recipes.callbacks.weighting`: Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was.
+- `fastai_recipes.callbacks.weighting`: Draw the items of rare classes more often, in a Learner that exists; its data stays as it was.
+- `fastai_recipes.core.checks`: Checks that refuse a wrong argument early, and say what was given, what is allowed and what to do.
+- `fastai_recipes.core.factory`: Learners that all begin the same, and copies of models and Learners.
+- `fastai_recipes.core.files`: Write a file that is complete whenever it is there, and read it without running code that it may contain.
+- `fastai_recipes.core.fit`: What a callback needs to know about its fit: real steps, searches and validations, precision.
+- `fastai_recipes.core.metrics`: The names and values of what a fit records, and whether lower or higher is better.
+- `fastai_recipes.core.processes`: Several processes that train together: how many there are, and decisions that are the same in each.
+- `fastai_recipes.core.rng`: Random generators and shuffles: draw the same numbers again, and let training continue as if nothing had been drawn.
+- `fastai_recipes.core.run_state`: Everything that a training run is made of, as state that can be written to a file and put back.
+- `fastai_recipes.core.sample_loss`: One loss per sample, from any loss function that can be asked for it.
+- `fastai_recipes.core.second_pass`: Running the current batch again, and a base class for callbacks that compute a step's gradient at other weights.
+- `fastai_recipes.core.snapshot`: Everything of a Learner that training changes, kept and restored; training runs that leave no trace.
+- `fastai_recipes.core.tensors`: A model's tensors: their names, averages, finiteness, values that are restored, BatchNorm on hold, parts of a batch.
 - `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
 - `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
 - `fastai_recipes.recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
+- `fastai_recipes.recipes.combination`: Predictions of several models become one: averaged probabilities, logits or ranks, with weights that fit out-of-fold predictions.
 - `fastai_recipes.recipes.diagnosis`: What a trained model gets wrong and how sure it is, which labels to doubt, and which to ask for next.
-- `fastai_recipes.recipes.ensemble`: Many models as one: means of predictions, snapshots of one training, means of weights.
+- `fastai_recipes.recipes.distillation`: One model learns from several: from the targets, and from what a teacher predicts for each batch.
+- `fastai_recipes.recipes.ensemble`: Several models that predict as one: Learners and exported files, each with its own data preparation.
+- `fastai_recipes.recipes.folds`: Cross-validation that predicts each item with a model that has not seen it, and keeps the models of the folds.
 - `fastai_recipes.recipes.guards`: Training that survives a NaN, an overflow or a divergence: the three guards together.
 - `fastai_recipes.recipes.sanity`: Whether a training is sound: can the model fit one batch, are its gradients right, does each layer move?
 - `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
+- `fastai_recipes.recipes.seeds`: Is a gain real? Training runs over several seeds, their differences with confidence intervals, and a refit that ends at the best epoch.
+- `fastai_recipes.recipes.snapshots`: Several models from one training run, and one model from several: snapshots at the ends of cycles, and means of weights.
 - `fastai_recipes.recipes.transfer`: Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
 - `fastai_recipes.recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.

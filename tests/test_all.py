@@ -52,6 +52,8 @@ def test_no_plain_words():
 
 def test_building_blocks_come_from_core():
     core = importlib.import_module('fastai_recipes.core')
+    for p in Path(core.__file__).parent.glob('*.py'):
+        if p.stem != '__init__': assert set(importlib.import_module(f'fastai_recipes.core.{p.stem}').__all__) <= set(core.__all__), p.stem
     assert {'StepCallback', 'hold_bn', 'per_sample_loss', 'Snapshot', 'LearnerFactory'} <= set(core.__all__)
     assert not NAMES & set(core.__all__)
     assert not any(isinstance(getattr(core, n), types.ModuleType) for n in core.__all__)

@@ -1,6 +1,6 @@
 """Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
 
-**When to use it.** Large data sets in which most samples are learnt early: after the first epochs the loss of a batch comes from few of them, and a step on those costs half. `keep=0.5` to `0.7`, from `start=0.2` or so on, with a schedule back to `keep=1` near the end, is the usual form. With wrong labels among the data, `drop=0.1` to `0.3` throws the highest losses away, which are mostly the wrong labels once the model has learnt a little; begin late (`start=0.3`). **When not.** `keep` with noisy labels: the hardest samples are the wrong ones, and it trains on them. Small data sets, where each sample counts. Language models that carry a state from batch to batch, whose rows must all be there.
+**When to use it.** Large data sets in which most samples are learnt early: after the first epochs a few samples make up most of a batch's loss, and a step on those alone costs half. The usual form is `keep=0.5` to `0.7` from `start=0.2` or so on, with a schedule back to `keep=1` near the end. If some of the labels are wrong, `drop=0.1` to `0.3` throws the highest losses away. These are mostly the wrong labels once the model has learnt a little, so begin late (`start=0.3`). **When not.** `keep` with noisy labels: the hardest samples are the wrong ones, and the model trains on them. Small data sets, where each sample counts. Language models that carry a state from batch to batch, because all rows must be there.
 
 With a `Learner`:
 
@@ -36,13 +36,21 @@ from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import ValueMetric
 from fastai.torch_core import find_bs
+from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_range
+from ..core.checks import check_choice, check_range, refusal
 from ..core.fit import autocast_of, is_search, is_validation, reached
 from ..core.rng import model_device, replay_rng, rng_state
 from ..core.sample_loss import per_sample_loss
 from ..core.tensors import hold_bn, take_rows, unwrapped
+
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #share
+def _count_for_share(losses, keep):
+    "How many losses, counted from the first, make up the part `keep` of their sum"
+    parts = losses.clamp(min=0)
+    shares = (parts if parts.sum() > 0 else torch.ones_like(parts)).cumsum(0)
+    return 1 + int((shares < keep*shares[-1]*(1 - 1e-12)).sum())
 
 # %% ../../nbs/callbacks/30_batch_filter.ipynb #hardest
 @torch.no_grad()
@@ -51,159 +59,199 @@ def hardest(
     keep:float=.7, # Fraction of the samples, or of the sum of the losses, in (0, 1]
     by:str='count', # 'count' or 'loss'; 'loss' waits for the device, as the number of samples depends on it
     drop:float=0., # Fraction of the samples, those with the highest losses, that is thrown away first, in [0, 1)
-    least:int=1, # Keep at least so many
+    least:int=1, # Keep at least this many
 ) -> Tensor: # Indices in ascending order, int64, on the device of `losses`
-    "The samples to train on"
+    "Choose the samples to train on"
     device, n = losses.device, len(losses)
     losses = losses.detach().double().cpu() if by == 'loss' else losses.detach()
     finite = torch.isfinite(losses)
     order = torch.where(finite, losses, -math.inf).argsort(descending=True, stable=True)
     n_drop, n_finite, least = int(drop*n + 1e-9), finite.sum(), min(least, n)
     first = (n_finite - least).clamp(0, n_drop)
-    left = torch.where(n_finite > 0, n_finite - first, n)     # where none is finite, as in BatchNorm with one NaN, the first ones, each once
-    if by == 'loss':
-        parts = losses[order[first:first + left]].clamp(min=0)
-        shares = (parts if parts.sum() > 0 else torch.ones_like(parts)).cumsum(0)
-        k = 1 + int((shares < keep*shares[-1]*(1 - 1e-12)).sum())
+    # if no loss is finite, as after one NaN with BatchNorm, the first samples are taken, each once
+    left = torch.where(n_finite > 0, n_finite - first, n)
+    if by == 'loss': k = _count_for_share(losses[order[first:first + left]], keep)
     else: k = math.ceil(keep*(n - n_drop) - 1e-9)
     places = first + torch.arange(max(k, least), device=order.device) % left
     return order[places].sort().values.to(device)
 
 # %% ../../nbs/callbacks/30_batch_filter.ipynb #filter
 class BatchLossFilter(Callback):
-    "Train on the hardest samples of each batch (selective backpropagation, arXiv:1910.00762), or on all but the very hardest"
-    order, run_valid = GradientAccumulation.order - .1, False   # which counts `yb` in `after_loss`
+    "Train on the hardest samples of each batch (selective backpropagation), or on all but the very hardest"
+    order, run_valid = GradientAccumulation.order - .1, False   # it counts `yb` in `after_loss`
     changes_batch = True                                        # what trains is not the whole batch
     _stateattrs = 'chosen', '_scoring', '_whole', '_sums'
     def __init__(self,
         keep:float=.7, # The part of each batch to train on, in (0, 1]
         by:str='count', # `keep` is a fraction of the samples ('count') or of the sum of their losses ('loss')
-        drop:float=0., # Fraction of the samples, those with the highest losses, that is thrown away first (wrong labels), in [0, 1)
-        schedule:Callable[[float], float]|None=None, # `keep` as a function of the fraction of the training, e.g. fastai's `SchedLin(1., .5)`, instead of `keep`
+        drop:float=0., # Fraction of samples with the highest losses to throw away first (wrong labels), in [0, 1)
+        schedule:Callable[[float], float]|None=None, # `keep` by fraction of training, e.g. `SchedLin(1., .5)`
         start:float=0., # Begin after this fraction of the training, in [0, 1]
-        mode:str='rescore', # 'rescore': a forward pass chooses, the training pass sees only the chosen; 'mask': one pass, the loss over the chosen
+        mode:str='rescore', # 'rescore': choose, then train on these only; 'mask': one pass, its loss over the chosen
         end:float=1., # Stop after this fraction of the training, in [`start`, 1]
-        interrupt:int=0, # Leave each so-many-th batch unfiltered; 0 for none
+        interrupt:int=0, # Leave every `interrupt`-th batch unfiltered; 0 for none
     ):
-        check_range('BatchLossFilter', 'keep', keep, lo=math.ulp(0.), hi=1)
-        check_choice('BatchLossFilter', 'by', by, ('count', 'loss'))
-        check_range('BatchLossFilter', 'drop', drop, lo=0, hi=1, open_hi=True)
+        who = 'BatchLossFilter'
+        check_range(who, 'keep', keep, lo=math.ulp(0.), hi=1)
+        check_choice(who, 'by', by, ('count', 'loss'))
+        check_range(who, 'drop', drop, lo=0, hi=1, open_hi=True)
         if schedule is not None and not callable(schedule):
-            raise ValueError(f'BatchLossFilter: `schedule` is {schedule!r}; it must be a function from the fraction of the training to `keep`')
-        check_range('BatchLossFilter', 'start', start, lo=0, hi=1)
-        check_choice('BatchLossFilter', 'mode', mode, ('rescore', 'mask'))
-        check_range('BatchLossFilter', 'end', end, lo=start, hi=1)
-        check_range('BatchLossFilter', 'interrupt', interrupt, lo=0, integer=True)
-        self.keep, self.by, self.drop, self.schedule, self.start, self.mode, self.end, self.interrupt = keep, by, drop, schedule, start, mode, end, interrupt
+            raise refusal(who, 'schedule', schedule, 'a function from the fraction of the training to `keep`')
+        check_range(who, 'start', start, lo=0, hi=1)
+        check_choice(who, 'mode', mode, ('rescore', 'mask'))
+        check_range(who, 'end', end, lo=start, hi=1)
+        check_range(who, 'interrupt', interrupt, lo=0, integer=True)
+        self.keep, self.by, self.drop, self.schedule = keep, by, drop, schedule
+        self.start, self.mode, self.end, self.interrupt = start, mode, end, interrupt
         self._init_state()
 
     def _init_state(self): self.chosen, self._scoring, self._whole, self._sums = None, False, None, {}
 
-    def before_fit(self):
-        if is_validation(self.learn): return
-        self._scoring = False
-        self._remove_metrics()   # that an exception has left
-        if is_search(self.learn): return
-        for i in range(101 if self.schedule else 0):
-            check_range('BatchLossFilter', f'schedule({i/100})', self.schedule(i/100), lo=math.ulp(0.), hi=1)
-        self.learn.metrics = self.learn.metrics + [ValueMetric(partial(self._mean, k), k) for k in ('full_loss', 'kept_loss', 'kept')]
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #now
+@patch(as_prop=True)
+def now(self:BatchLossFilter) -> float|None: # In (0, 1]; None where the batch is not filtered
+    "The part of the present batch to keep"
+    learn = self.learn
+    within = reached(learn, self.start) and (self.end == 1 or not reached(learn, self.end))
+    interrupted = self.interrupt and (learn.train_iter + 1) % self.interrupt == 0
+    if is_search(learn) or not within or interrupted: return None
+    keep = self.schedule(min(1., learn.pct_train)) if self.schedule else self.keep
+    return None if keep == 1 and self.drop == 0 else keep
 
-    def after_fit(self):
-        if not is_validation(self.learn): self._remove_metrics()
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #choose
+class _Selection:
+    "Which samples of one batch to train on"
+    def __init__(self, n, keep):
+        self.n, self.keep = n, keep      # samples in the batch; the part to keep, None for the whole batch
+        self.idx = self.full_loss = self.kept_loss = None    # when chosen: indices, mean losses of all and of these
 
-    def _remove_metrics(self): self.learn.metrics = [m for m in self.learn.metrics if getattr(getattr(m, 'func', None), 'func', None) != self._mean]
+@patch
+def _rows(self:BatchLossFilter, o): return take_rows(o, self.chosen.idx, self.chosen.n)
 
-    def _mean(self, which):
-        "Of the present epoch, when the samples were chosen: the loss per sample over whole batches and over what was kept; and the share that was kept"
-        return float(self._sums[which]/self._sums['kept' if which == 'kept_loss' else 'n']) if self._sums.get('n') else None
+@patch
+@torch.no_grad()
+def _choose(self:BatchLossFilter):
+    "Choose by the output that the `Learner` has"
+    losses = per_sample_loss(self.learn.loss_func, self.learn.pred, *self.learn.yb)
+    trains = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self.learn.model.modules())
+    self.chosen.idx = idx = hardest(losses, self.chosen.keep, self.by, self.drop, least=2 if trains else 1)
+    self.chosen.full_loss, self.chosen.kept_loss = losses.mean(), losses[idx].mean()
 
-    def before_train(self): self._sums = dict(full_loss=0., kept_loss=0., kept=0, n=0)
-
-    @property
-    def now(self) -> float|None: # In (0, 1]; None where the batch is not filtered
-        "The part of the present batch to keep"
-        learn = self.learn
-        within = reached(learn, self.start) and (self.end == 1 or not reached(learn, self.end))
-        interrupted = self.interrupt and (learn.train_iter + 1) % self.interrupt == 0
-        if is_search(learn) or not within or interrupted: return None
-        keep = self.schedule(min(1., learn.pct_train)) if self.schedule else self.keep
-        return None if keep == 1 and self.drop == 0 else keep
-
-    def before_batch(self):
-        self.chosen = _Chosen(find_bs(self.learn.yb), self.now)   # one for all passes over this batch
-        if self.chosen.keep is not None and self.mode == 'rescore':
-            self._rescore()
-            self.learn.xb = self._rows(self.learn.xb)
-
-    def after_pred(self):
-        if self._scoring or self.chosen.keep is None: return
-        learn = self.learn
-        if self.chosen.idx is None: self._choose()
-        mix = next((cb for cb in learn.cbs if isinstance(cb, MixHandler) and hasattr(cb, 'yb1')), None)
-        self._whole = learn.yb, learn.pred, mix, (mix.yb1, mix.lam) if mix else None
-        if self.mode == 'mask': learn.pred = self._rows(learn.pred)
-        learn.yb = self._rows(learn.yb)
-        if mix:
-            mix.yb1 = self._rows(mix.yb1)
-            if mix.lam.ndim and len(mix.lam) == self.chosen.n: mix.lam = self._rows(mix.lam)
-
-    def after_loss(self):
-        if self._scoring or self.chosen.keep is None: return
-        self.learn.yb, pred, mix, mixed = self._whole
-        if self.mode == 'mask': self.learn.pred = pred
-        if mix: mix.yb1, mix.lam = mixed
-        self._whole = None
-
-    def after_batch(self):
-        if not len(self.learn.yb): return      # somebody has declared the batch void
-        c, whole = self.chosen, self.learn.loss.detach()
-        k, full, kept = (c.n, whole, whole) if c.idx is None else (len(c.idx), c.full_loss, c.kept_loss)
-        for name, value in dict(full_loss=full*c.n, kept_loss=kept*k, kept=k, n=c.n).items():
-            self._sums[name] = self._sums[name] + value
-        if c.idx is not None and self.mode == 'rescore': self.learn.yb = self._rows(self.learn.yb)   # beside `pred`, for metrics
-
-    def state_dict(self) -> dict: # Numbers, and tensors of one
-        "What a checkpoint needs: the sums of the present epoch"
-        return dict(sums=dict(self._sums))
-
-    def load_state_dict(self,
-        state:dict, # As `state_dict` gave it
-    ):
-        "Go on in the middle of an epoch"
-        self._sums = dict(state['sums'])
-
-    def _rows(self, o): return take_rows(o, self.chosen.idx, self.chosen.n)
-
-    @torch.no_grad()
-    def _choose(self):
-        "By the output that the `Learner` has"
-        losses = per_sample_loss(self.learn.loss_func, self.learn.pred, *self.learn.yb)
-        trains = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self.learn.model.modules())
-        self.chosen.idx = idx = hardest(losses, self.chosen.keep, self.by, self.drop, least=2 if trains else 1)
-        self.chosen.full_loss, self.chosen.kept_loss = losses.mean(), losses[idx].mean()
-
-    @torch.no_grad()
-    def _rescore(self):
-        "By a pass of its own, which leaves no trace"
-        learn, self._scoring = self.learn, True
-        model = unwrapped(learn.model)
-        try:
-            with replay_rng(rng_state(model_device(model))), autocast_of(learn)():
-                with hold_bn(model), _evaluating(model):
-                    learn.pred = model(*learn.xb)
-                    learn('after_pred')
-                self._choose()
-        finally: self._scoring = False
-
-class _Chosen:
-    "The samples of one batch to train on: how many it has, the part to keep, and which"
-    def __init__(self, n, keep): self.n, self.keep, self.idx = n, keep, None
-
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #rescore
 @contextmanager
 def _evaluating(model):
-    "Evaluation mode for a while"
+    "Put `model` into evaluation mode; afterwards each layer is back in its own mode"
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try: yield
     finally:
         for m, training in modes: m.training = training
+
+@patch
+@torch.no_grad()
+def _rescore(self:BatchLossFilter):
+    "Choose by an extra forward pass, which leaves no trace"
+    learn, self._scoring = self.learn, True
+    model = unwrapped(learn.model)
+    try:
+        with replay_rng(rng_state(model_device(model))), autocast_of(learn)():
+            with hold_bn(model), _evaluating(model):
+                learn.pred = model(*learn.xb)
+                learn('after_pred')
+            self._choose()
+    finally: self._scoring = False
+
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #before-batch
+@patch
+def before_batch(self:BatchLossFilter):
+    "Begin a selection; with `mode='rescore'` choose, and leave only the chosen inputs"
+    self.chosen = _Selection(find_bs(self.learn.yb), self.now)
+    if self.chosen.keep is None or self.mode == 'mask': return
+    self._rescore()
+    self.learn.xb = self._rows(self.learn.xb)
+
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #batch
+def _mixing_cb(learn):
+    "The callback that has mixed this batch (`MixUp`, `CutMix`), or None"
+    return next((cb for cb in learn.cbs if isinstance(cb, MixHandler) and hasattr(cb, 'yb1')), None)
+
+@patch
+def after_pred(self:BatchLossFilter):
+    "Leave only the chosen targets, and outputs, for the loss"
+    if self._scoring or self.chosen.keep is None: return
+    if self.chosen.idx is None: self._choose()
+    learn, mix = self.learn, _mixing_cb(self.learn)
+    self._whole = learn.yb, learn.pred, mix, (mix.yb1, mix.lam) if mix else None
+    if self.mode == 'mask': learn.pred = self._rows(learn.pred)
+    learn.yb = self._rows(learn.yb)
+    if not mix: return
+    mix.yb1 = self._rows(mix.yb1)
+    if mix.lam.ndim and len(mix.lam) == self.chosen.n: mix.lam = self._rows(mix.lam)
+
+@patch
+def after_loss(self:BatchLossFilter):
+    "Give back the whole batch's targets and outputs"
+    if self._scoring or self.chosen.keep is None: return
+    self.learn.yb, pred, mix, mixed = self._whole
+    if self.mode == 'mask': self.learn.pred = pred
+    if mix: mix.yb1, mix.lam = mixed
+    self._whole = None
+
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #metrics
+@patch
+def _epoch_mean(self:BatchLossFilter, which):
+    "Of the present epoch: `full_loss` or `kept_loss` per sample, or the share of samples `kept`; None before training"
+    if not self._sums.get('n'): return None
+    return float(self._sums[which]/self._sums['kept' if which == 'kept_loss' else 'n'])
+
+@patch
+def _remove_metrics(self:BatchLossFilter):
+    def mine(metric): return getattr(getattr(metric, 'func', None), 'func', None) == self._epoch_mean
+    self.learn.metrics = [m for m in self.learn.metrics if not mine(m)]
+
+@patch
+def before_fit(self:BatchLossFilter):
+    "Check the schedule, and add the metrics"
+    if is_validation(self.learn): return
+    self._scoring = False
+    self._remove_metrics()   # left behind by an exception in an earlier fit
+    if is_search(self.learn): return
+    for i in range(101 if self.schedule else 0):
+        check_range('BatchLossFilter', f'schedule({i/100})', self.schedule(i/100), lo=math.ulp(0.), hi=1)
+    added = [ValueMetric(partial(self._epoch_mean, k), k) for k in ('full_loss', 'kept_loss', 'kept')]
+    self.learn.metrics = self.learn.metrics + added
+
+@patch
+def after_fit(self:BatchLossFilter):
+    "Remove the metrics"
+    if not is_validation(self.learn): self._remove_metrics()
+
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #sums
+@patch
+def before_train(self:BatchLossFilter):
+    "Begin the epoch's sums"
+    self._sums = dict(full_loss=0., kept_loss=0., kept=0, n=0)
+
+@patch
+def after_batch(self:BatchLossFilter):
+    "Add the batch to the epoch's sums"
+    if not len(self.learn.yb): return      # another callback has declared the batch void
+    c, loss = self.chosen, self.learn.loss.detach()
+    k, full, kept = (c.n, loss, loss) if c.idx is None else (len(c.idx), c.full_loss, c.kept_loss)
+    for name, value in dict(full_loss=full*c.n, kept_loss=kept*k, kept=k, n=c.n).items():
+        self._sums[name] = self._sums[name] + value
+    if c.idx is not None and self.mode == 'rescore':
+        self.learn.yb = self._rows(self.learn.yb)   # training metrics compare it with `pred`
+
+# %% ../../nbs/callbacks/30_batch_filter.ipynb #state
+@patch
+def state_dict(self:BatchLossFilter) -> dict: # Numbers, and tensors of one
+    "Return what a checkpoint needs: the sums of the present epoch"
+    return dict(sums=dict(self._sums))
+
+@patch
+def load_state_dict(self:BatchLossFilter,
+    state:dict, # As `state_dict` gave it
+):
+    "Continue in the middle of an epoch"
+    self._sums = dict(state['sums'])

@@ -1,6 +1,6 @@
-"""Draw the items of rare classes more often, in any Learner that exists, and leave its data as it was.
+"""Draw the items of rare classes more often, in a Learner that exists; its data stays as it was.
 
-**When to use it.** Classes of very different sizes, where the rare ones matter as much as the others: `'sqrt'`, which goes half the way, is the first to try; `'balanced'` draws each class as often as any other. A `schedule` from natural to balanced lets the model learn from all the data first. **When not.** A few items in the rarest class: with `'balanced'` or `'oversample'` they come again and again, and are learnt by heart; augmentation helps, `'sqrt'` too. Use it or class weights in the loss, not both at full strength. And if scores are to be probabilities, train without.
+**When to use it.** Classes of very different sizes, where the rare ones matter as much as the others. Try `'sqrt'` first, which goes half the way; `'balanced'` draws each class as often as any other. A `schedule` from natural to balanced lets the model learn from all the data first. **When not.** Only a few items in the rarest class: with `'balanced'` or `'oversample'` they come again and again, and the model learns them by heart; augmentation helps, and so does `'sqrt'`. Use this or class weights in the loss, not both at full strength. If scores are to be probabilities, train without it.
 
 With a `Learner`:
 
@@ -45,23 +45,28 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import DataLoader as TorchDataLoader
 
-from ..core.checks import check_choice, check_range
+from ..core.checks import check_range, refusal
 from ..core.fit import is_validation
 from ..core.processes import distributed_classes
 from ..losses import WEIGHTINGS, class_targets, class_counts, dataset_targets, sample_weights
 
-# %% ../../nbs/callbacks/50_weighting.ipynb #draw
+# %% ../../nbs/callbacks/50_weighting.ipynb #checked-weights
 def _checked_weights(weights, n, who):
     "One weight for each of `n` items, as float64"
     try: w = torch.as_tensor(weights if isinstance(weights, Tensor) else np.asarray(weights)).detach().cpu().double()
     except (TypeError, ValueError) as e: raise ValueError(f'{who}: `weights` are no numbers: {e}') from e
-    if w.ndim != 1: raise ValueError(f'{who}: `weights` have shape {tuple(w.shape)}; it must be one for each item, ({n},)')
-    if len(w) != n: raise ValueError(f'{who}: there are {len(w)} `weights`, and the training set has {n} items; it must be one for each')
-    if not w.isfinite().all() or (w < 0).any() or not w.sum() > 0 or not w.sum().isfinite():
-        raise ValueError(f'{who}: `weights` have {int((~w.isfinite()).sum())} values that are not finite and {int((w < 0).sum())} below 0, and sum '
-                         f'to {w.sum():g}; they must be finite, none negative, and not all 0')
+    if w.ndim != 1:
+        raise ValueError(f'{who}: `weights` have shape {tuple(w.shape)}; it must be one for each item, ({n},)')
+    if len(w) != n:
+        raise ValueError(f'{who}: there are {len(w)} `weights`, and the training set has {n} items; '
+                         'it must be one for each')
+    total, n_bad, n_negative = w.sum(), int((~w.isfinite()).sum()), int((w < 0).sum())
+    if n_bad or n_negative or not total > 0 or not total.isfinite():
+        raise ValueError(f'{who}: `weights` have {n_bad} values that are not finite and {n_negative} below 0, and '
+                         f'sum to {total:g}; they must be finite, none negative, and not all 0')
     return w
 
+# %% ../../nbs/callbacks/50_weighting.ipynb #draw
 def draw_items(
     weights:Sequence|Tensor, # Of each item, shape (items,): finite, not negative, not all 0
     n:int, # How many are drawn
@@ -72,19 +77,33 @@ def draw_items(
     return _draw(_checked_weights(weights, len(weights), 'draw_items'), n, generator)
 
 def _draw(weights, n, generator):
+    "Draw `n` items; `weights` are checked already"
     cdf = weights.cumsum(0)
     u = torch.empty(n + 1, dtype=torch.float64).exponential_(generator=generator).cumsum(0)
-    scale = cdf[-1]/u[-1]
-    idx = torch.from_numpy(np.searchsorted(cdf.numpy(), u[:-1].mul_(scale).numpy(), side='right'))   # NumPy's is faster with sorted numbers
-    last = len(cdf) - 1 if weights[-1] else int(weights.nonzero()[-1])   # where a number is rounded up to the sum
+    u = u[:-1].mul_(cdf[-1]/u[-1])
+    idx = torch.from_numpy(np.searchsorted(cdf.numpy(), u.numpy(), side='right'))   # faster than torch's if sorted
+    last = len(cdf) - 1 if weights[-1] else int(weights.nonzero()[-1])   # for a number that is rounded up to the sum
     return idx.clamp_(max=last)[torch.randperm(n, generator=generator)]
 
+# %% ../../nbs/callbacks/50_weighting.ipynb #by-class
+def _items_by_class(targets, who):
+    "The items of each class that has some"
+    t = class_targets(targets, who)
+    if t.ndim == 1: return [o for o in t.argsort(stable=True).split(class_counts(t).tolist()) if len(o)]
+    raise ValueError(f'{who}: the targets have shape {tuple(t.shape)}; it must be one class for each item, (items,). '
+                     "For several labels use weights, e.g. 'balanced'.")
+
+def _some(items, n, generator):
+    "`n` of the items without replacement, or all of them if None, in random order"
+    return items[torch.randperm(len(items), generator=generator)[:n]]
+
+# %% ../../nbs/callbacks/50_weighting.ipynb #over-under
 def oversample(
     targets:Sequence|Tensor, # Class indices, shape (items,)
     generator:torch.Generator|None=None, # On the CPU; torch's global one if None
 ) -> Tensor: # Indices, int64, in random order; as many for each class as the largest has
-    "Every item at least once, those of smaller classes more often"
-    by_class = _by_class(targets, 'oversample')
+    "Draw every item at least once, and those of smaller classes more often"
+    by_class = _items_by_class(targets, 'oversample')
     size = max(map(len, by_class))
     idx = [torch.cat([o.repeat(size//len(o)), _some(o, size % len(o), generator)]) for o in by_class]
     return _some(torch.cat(idx), None, generator)
@@ -93,33 +112,25 @@ def undersample(
     targets:Sequence|Tensor, # Class indices, shape (items,)
     generator:torch.Generator|None=None, # On the CPU; torch's global one if None
 ) -> Tensor: # Indices, int64, in random order; as many for each class as the smallest has
-    "Some items of each class, none of them twice"
-    by_class = _by_class(targets, 'undersample')
+    "Draw some items of each class, none of them twice"
+    by_class = _items_by_class(targets, 'undersample')
     size = min(map(len, by_class))
     return _some(torch.cat([_some(o, size, generator) for o in by_class]), None, generator)
 
-def _some(items, n, generator): return items[torch.randperm(len(items), generator=generator)[:n]]
-
-def _by_class(targets, who):
-    "The items of each class that has some"
-    t = class_targets(targets, who)
-    if t.ndim != 1: raise ValueError(f"{who}: the targets have shape {tuple(t.shape)}; it must be one class for each item, (items,). For several labels use weights, e.g. 'balanced'.")
-    return [o for o in t.argsort(stable=True).split(class_counts(t).tolist()) if len(o)]
-
-# %% ../../nbs/callbacks/50_weighting.ipynb #loader
+# %% ../../nbs/callbacks/50_weighting.ipynb #draws
 _BY_CLASS = dict(oversample=oversample, undersample=undersample)
 
 class _Draws:
-    "The items of each epoch: `n` indices"
+    "Draws the items of each epoch: a call returns `n` indices"
     def __init__(self, who, weights, dataset, n, beta, generator):
         self.who, self.generator, self.part, self.weights = who, generator, 1., None
         if isinstance(weights, str) and weights in _BY_CLASS:
             self.draw, self.targets = _BY_CLASS[weights], dataset_targets(dataset)
             self.n = len(self.draw(self.targets, torch.Generator()))
-        else:
-            self.weights = (sample_weights(dataset_targets(dataset), weights, beta).double() if isinstance(weights, str)
-                            else _checked_weights(weights, len(dataset), who))
-            self.n = n or len(dataset)
+            return
+        if isinstance(weights, str): self.weights = sample_weights(dataset_targets(dataset), weights, beta).double()
+        else: self.weights = _checked_weights(weights, len(dataset), who)
+        self.n = n or len(dataset)
 
     def __call__(self):
         if self.weights is None: return self.draw(self.targets, self.generator)
@@ -128,17 +139,12 @@ class _Draws:
         return _draw(weights, self.n, self.generator)
 
 def _generator(seed):
-    "Seeded from torch's global generator if `seed` is None"
+    "A generator, seeded from torch's global one if `seed` is None"
     return torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
 
-class _Sampler:
-    "For PyTorch's `DataLoader`"
-    def __init__(self, draws): self.draws, self.generator = draws, draws.generator
-    def __len__(self): return self.draws.n
-    def __iter__(self): return iter(self.draws().tolist())
-
-class _Weighted:
-    "A fastai `DataLoader` whose items are drawn"
+# %% ../../nbs/callbacks/50_weighting.ipynb #loader
+class _DrawingLoader:
+    "Goes in front of a fastai `DataLoader` class: the items come from `draws`; `plain` is the loader without"
     def get_idxs(self):
         idxs = self.draws()
         if 'sort_func' in vars(self): idxs = _by_length(idxs, torch.as_tensor(self.res), self.bs, self.draws.generator)
@@ -148,15 +154,16 @@ class _Weighted:
         return self.draws.n//self.bs if self.drop_last else -(-self.draws.n//self.bs)
     def new(self, dataset=None, cls=None, **kwargs):
         new = self.plain.new(dataset, cls, **kwargs)
-        return _weighted(new, self.draws) if cls is None and (dataset is None or dataset is self.dataset) else new
+        return _with_draws(new, self.draws) if cls is None and (dataset is None or dataset is self.dataset) else new
     def __reduce_ex__(self, protocol): return _unpickled, (type(self.plain),), vars(self)
 
 @cache
-def _weighted_class(cls): return type(f'Weighted{cls.__name__}', (_Weighted, cls), {})
-def _unpickled(cls): return object.__new__(_weighted_class(cls))
+def _drawing_class(cls): return type(f'Weighted{cls.__name__}', (_DrawingLoader, cls), {})
+def _unpickled(cls): return object.__new__(_drawing_class(cls))
 
+# %% ../../nbs/callbacks/50_weighting.ipynb #by-length
 def _by_length(idxs, lengths, bs, generator):
-    "Batches of items of similar length, as fastai's `SortedDL` makes them; the longest comes first, so that memory runs out at once or never"
+    "Order items into batches of similar length, as fastai's `SortedDL` does; the longest batch comes first"
     chunks = [o[lengths[o].argsort(descending=True, stable=True)] for o in idxs.split(50*bs)]
     *batches, last = torch.cat(chunks).split(bs)
     if not batches: return last
@@ -165,62 +172,80 @@ def _by_length(idxs, lengths, bs, generator):
     order.remove(first)
     return torch.cat([*(batches[i] for i in (first, *order)), last])
 
-# %% ../../nbs/callbacks/50_weighting.ipynb #weighted
-_TORCH_ARGS = ('batch_size', 'num_workers', 'collate_fn', 'pin_memory', 'drop_last', 'timeout', 'worker_init_fn', 'multiprocessing_context',
-              'generator', 'prefetch_factor', 'persistent_workers', 'pin_memory_device')
-
-def _plain(dl, who):
-    "The loader itself, whose items can be drawn otherwise"
+# %% ../../nbs/callbacks/50_weighting.ipynb #plain
+def _plain_loader(dl, who):
+    "The loader below those that share out or draw; a `ValueError` if its items cannot be drawn"
     if isinstance(dl, distributed_classes('DistributedDL')): dl = dl.dl
-    if isinstance(dl, _Weighted): dl = dl.plain
+    if isinstance(dl, _DrawingLoader): dl = dl.plain
     try: n = len(dl.dataset)
     except TypeError: n = None
     pieces, bs = (dl.n, dl.bs) if isinstance(dl, DataLoader) else (n, dl.batch_size)
-    if not n or pieces != n or bs is None:
-        raise ValueError(f'{who}: the training data is a {type(dl).__name__} of {pieces} pieces and a dataset of {n} items; it must draw the items '
-                         'of a dataset that has a length, in batches, to draw some of them more often')
-    return dl
+    if n and pieces == n and bs is not None: return dl
+    raise ValueError(f'{who}: the training data is a {type(dl).__name__} of {pieces} pieces and a dataset of {n} '
+                     'items; it must draw the items of a dataset that has a length, in batches, to draw some more often')
 
-def _weighted(dl, draws):
-    "`dl` with the items that `draws` gives; everything else is shared"
-    if isinstance(dl, distributed_classes('DistributedDL')): return type(dl)(_weighted(_plain(dl, draws.who), draws), dl.rank, dl.world_size, dl.device)
-    dl = _plain(dl, draws.who)
-    bs, drop_last = (dl.bs if isinstance(dl, DataLoader) else dl.batch_size), dl.drop_last
-    if draws.n < (bs if drop_last else 1):
-        raise ValueError(f'{draws.who}: {draws.n} items are drawn for an epoch, which make no batch of {bs}; draw more, or use smaller batches')
-    if isinstance(dl, TorchDataLoader): return TorchDataLoader(dl.dataset, sampler=_Sampler(draws), **{o: getattr(dl, o) for o in _TORCH_ARGS})
+# %% ../../nbs/callbacks/50_weighting.ipynb #weighted
+_TORCH_ARGS = ('batch_size', 'num_workers', 'collate_fn', 'pin_memory', 'drop_last', 'timeout', 'worker_init_fn',
+               'multiprocessing_context', 'generator', 'prefetch_factor', 'persistent_workers', 'pin_memory_device')
+
+class _Sampler:
+    "Draws for PyTorch's `DataLoader`"
+    def __init__(self, draws): self.draws, self.generator = draws, draws.generator
+    def __len__(self): return self.draws.n
+    def __iter__(self): return iter(self.draws().tolist())
+
+def _with_draws(dl, draws):
+    "A copy of `dl` with the items that `draws` gives; everything else is shared"
+    plain = _plain_loader(dl, draws.who)
+    if isinstance(dl, distributed_classes('DistributedDL')):
+        return type(dl)(_with_draws(plain, draws), dl.rank, dl.world_size, dl.device)
+    bs = plain.bs if isinstance(plain, DataLoader) else plain.batch_size
+    if draws.n < (bs if plain.drop_last else 1):
+        raise ValueError(f'{draws.who}: {draws.n} items are drawn for an epoch, which make no batch of {bs}; '
+                         'draw more, or use smaller batches')
+    if not isinstance(plain, TorchDataLoader): return _fastai_copy(plain, draws)
+    return TorchDataLoader(plain.dataset, sampler=_Sampler(draws), **{o: getattr(plain, o) for o in _TORCH_ARGS})
+
+def _fastai_copy(dl, draws):
+    "A copy of a fastai `DataLoader` that draws its items"
     new, fake = copy(dl), dl.fake_l
     vars(new).pop('get_idxs', None)
-    new.__class__ = _weighted_class(type(dl))
-    new.fake_l = type(fake)(new, fake.pin_memory, fake.num_workers, fake.timeout, persistent_workers=fake.persistent_workers,
-                            pin_memory_device=fake.pin_memory_device)
+    new.__class__ = _drawing_class(type(dl))
+    new.fake_l = type(fake)(new, fake.pin_memory, fake.num_workers, fake.timeout,
+                            persistent_workers=fake.persistent_workers, pin_memory_device=fake.pin_memory_device)
     new.draws, new.plain, new.generator, new.rng, new.n = draws, dl, draws.generator, random.Random(0), draws.n
     return new
 
-# %% ../../nbs/callbacks/50_weighting.ipynb #callback
+# %% ../../nbs/callbacks/50_weighting.ipynb #check-weighting
 def _check_weighting(who, weights, n, beta, seed):
-    if isinstance(weights, str): check_choice(f'{who} (one weight for each item is allowed too)', 'weights', weights, (*WEIGHTINGS, *_BY_CLASS))
+    "Refuse what neither `WeightedSampling` nor `DataLoaders.weighted` can use"
+    by_class = isinstance(weights, str) and weights in _BY_CLASS
+    if isinstance(weights, str) and weights not in (*WEIGHTINGS, *_BY_CLASS):
+        names = ', '.join(map(repr, (*WEIGHTINGS, *_BY_CLASS)))
+        raise refusal(who, 'weights', weights, f'one of {names}, or one weight for each item')
     if n is not None: check_range(who, 'n', n, lo=1, integer=True)
-    if n is not None and isinstance(weights, str) and weights in _BY_CLASS:
-        raise ValueError(f'{who}: `n` is {n}; with {weights!r} the classes decide how many items are drawn. Leave it out, or use other weights.')
+    if n is not None and by_class:
+        raise ValueError(f'{who}: `n` is {n}; with {weights!r} the classes decide how many items are drawn. '
+                         'Leave it out, or use other weights.')
     check_range(who, 'beta', beta, lo=0, hi=1, open_hi=True)
     if seed is not None: check_range(who, 'seed', seed, lo=0, integer=True)
 
+# %% ../../nbs/callbacks/50_weighting.ipynb #callback
 class WeightedSampling(Callback):
     "Draw the training items by weight while a `Learner` is fitted; its `DataLoaders` stay as they are"
     order = MixedPrecision.order + 1.5   # after `DistributedTrainer` has shared out the loaders among the processes
     _stateattrs = 'training_dl', 'generator', 'draws'   # not in pickles and exports
     def __init__(self,
-        weights:str|Sequence='sqrt', # 'balanced' (also 'inverse'), 'sqrt' or 'effective', see `class_weights`; 'oversample' or 'undersample'; or one weight for each training item
-        schedule:Callable|None=None, # From `epoch/n_epoch` to how far the weights count, from 0 (all items alike) to 1 (fully), e.g. `SchedLin(0, 1)`; fully if None
+        weights:str|Sequence='sqrt', # 'sqrt', 'balanced', 'effective', 'oversample', 'undersample'; or one per item
+        schedule:Callable|None=None, # How far weights count, by `epoch/n_epoch`: 0 (not at all) to 1, as if None
         n:int|None=None, # Items per epoch; as many as there are if None
         beta:float=.999, # Of 'effective'
         seed:int|None=None, # Decides what is drawn; taken from torch's generator at the first fit if None
     ):
         _check_weighting('WeightedSampling', weights, n, beta, seed)
         if schedule is not None and (not callable(schedule) or (isinstance(weights, str) and weights in _BY_CLASS)):
-            raise ValueError(f'WeightedSampling: `schedule` is {schedule!r}, `weights` are {weights!r}; a schedule must be a function, e.g. '
-                             '`SchedLin(0, 1)`, and needs weights of items')
+            raise ValueError(f'WeightedSampling: `schedule` is {schedule!r}, `weights` are {weights!r}; a schedule '
+                             'must be a function, e.g. `SchedLin(0, 1)`, and needs weights of items')
         self.weights, self.schedule, self.n, self.beta, self.seed = weights, schedule, n, beta, seed
         self._init_state()
 
@@ -230,19 +255,21 @@ class WeightedSampling(Callback):
         if is_validation(self.learn): return
         if self.generator is None: self.generator = _generator(self.seed)
         dl, who = self.learn.dls.train, 'WeightedSampling'
-        draws = _Draws(who, self.weights, _plain(dl, who).dataset, self.n, self.beta, self.generator)
-        self.training_dl = _weighted(dl, draws)
+        draws = _Draws(who, self.weights, _plain_loader(dl, who).dataset, self.n, self.beta, self.generator)
+        self.training_dl = _with_draws(dl, draws)
         self.draws = draws
 
     def before_train(self):
         if self.schedule is not None:
             self.draws.part = self.schedule(self.learn.epoch/self.learn.n_epoch)
-            check_range('WeightedSampling', f'schedule({self.learn.epoch}/{self.learn.n_epoch})', float(self.draws.part), lo=0, hi=1)
+            name = f'schedule({self.learn.epoch}/{self.learn.n_epoch})'
+            check_range('WeightedSampling', name, float(self.draws.part), lo=0, hi=1)
         self.learn.dl = self.training_dl
 
     def after_fit(self):
         if not is_validation(self.learn): self.training_dl = self.draws = None
 
+# %% ../../nbs/callbacks/50_weighting.ipynb #dls-weighted
 @patch
 def weighted(self:DataLoaders,
     weights:str|Sequence='sqrt', # As for `WeightedSampling`
@@ -250,10 +277,10 @@ def weighted(self:DataLoaders,
     beta:float=.999, # Of 'effective'
     seed:int|None=None, # Decides what is drawn; taken from torch's generator if None
 ) -> DataLoaders: # New ones; `self` stays as it is
-    "`DataLoaders` whose training items are drawn by weight, for good"
+    "Return `DataLoaders` whose training items are always drawn by weight"
     who = 'DataLoaders.weighted'
     _check_weighting(who, weights, n, beta, seed)
     new = copy(self)
-    draws = _Draws(who, weights, _plain(self.train, who).dataset, n, beta, _generator(seed))
-    new.loaders = [_weighted(self.train, draws), *self.loaders[1:]]
+    draws = _Draws(who, weights, _plain_loader(self.train, who).dataset, n, beta, _generator(seed))
+    new.loaders = [_with_draws(self.train, draws), *self.loaders[1:]]
     return new

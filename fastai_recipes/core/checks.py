@@ -1,4 +1,16 @@
-"""Bad input is refused early, with what was given, what is allowed and what to do.
+"""Checks that refuse a wrong argument early, and say what was given, what is allowed and what to do.
+
+A wrong value should fail where it was written, before any weight has changed. The message gives the owner, the
+name of the parameter, its value and what is allowed.
+
+**When to use it.** At the beginning of a callback's `__init__` or of a function that users call. **When not.** For
+mistakes that fastai or PyTorch explain well themselves.
+
+```python
+check_range('SAM', 'rho', rho, lo=0)
+check_choice('EMA', 'keep', keep, ('average', 'last'))
+if rho > 10: raise refusal('SAM', 'rho', rho, 'at most 10', 'Begin with 0.05.')
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/checks.html.md"""
 
@@ -17,13 +29,20 @@ def refusal(
     who:str, # Whose parameter it is, e.g. 'SAM'
     name:str, # Name of the parameter
     value, # What was given
-    allowed:str, # What is allowed, after "it must be"
+    allowed:str, # What is allowed, continues "it must be"
     advice:str='', # What to do, a sentence
     error:type=ValueError, # The class of the error
-) -> Exception: # To be raised
-    "The error for a value that is refused: what was given, what is allowed and what to do"
+) -> Exception: # The error, to be raised by the caller
+    "Build the error for a refused value: what was given, what is allowed and what to do"
     text = f'{who}: `{name}` is {value!r}; it must be {allowed}'
     return error(f'{text}. {advice}' if advice else text)
+
+# %% ../../nbs/core/10_checks.ipynb #interval
+def _interval(lo, hi, open_hi):
+    "Write an interval in mathematical notation, e.g. '[0, 1)'"
+    start = f"{'[' if lo > -math.inf else '('}{lo:g}"
+    end = f"{hi:g}{')' if open_hi else ']'}" if hi < math.inf else 'inf)'
+    return f'{start}, {end}'
 
 # %% ../../nbs/core/10_checks.ipynb #check-range
 def check_range(
@@ -39,9 +58,8 @@ def check_range(
     kind = numbers.Integral if integer else numbers.Real
     ok = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value) and lo <= value <= hi
     if ok and not (open_hi and value == hi): return
-    end = f"{hi:g}{')' if open_hi else ']'}" if hi < math.inf else 'inf)'
     what = 'a whole number' if integer else 'a number'
-    raise refusal(who, name, value, f"{what} in {'[' if lo > -math.inf else '('}{lo:g}, {end}")
+    raise refusal(who, name, value, f'{what} in {_interval(lo, hi, open_hi)}')
 
 # %% ../../nbs/core/10_checks.ipynb #check-choice
 def check_choice(
@@ -59,7 +77,7 @@ def trainable(
     model:nn.Module, # A model, wrapped or not
     who:str='training', # Who asks, for the message
 ) -> list[nn.Parameter]: # Its parameters that require a gradient
-    "The parameters that training can change; a `ValueError` if there are none"
+    "Return the parameters that training can change; raise a `ValueError` if there are none"
     params = [p for p in model.parameters() if p.requires_grad]
     if params: return params
     raise ValueError(f"{who}: 0 of the model's {sum(1 for _ in model.parameters())} parameters have `requires_grad`; "

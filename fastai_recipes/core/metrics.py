@@ -1,4 +1,16 @@
-"""Names and values of what a fit records.
+"""The names and values of what a fit records, and whether lower or higher is better.
+
+Schedules, searches and ensembles ask for a metric by its name: before a training run whether there is one of that
+name, and after an epoch what its value was.
+
+**When to use it.** In a callback or a search with a parameter such as `monitor='accuracy'`. **When not.** To
+compute a metric: that is what `Learner(metrics=...)` is for.
+
+```python
+check_metric('MyCallback', 'monitor', 'accuracy', learn)
+learn.fit(1)
+recorded(learn)['accuracy'], lower_is_better('accuracy')
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/metrics.html.md"""
 
@@ -11,21 +23,24 @@ __all__ = ['metric_names', 'check_metric', 'recorded', 'validated', 'lower_is_be
 import numpy as np
 from fastai.learner import Learner
 
-# %% ../../nbs/core/35_metrics.ipynb #names
-def _metric_names(learn):
-    "Those of the training part of an epoch, and of the validation"
+# %% ../../nbs/core/35_metrics.ipynb #names-by-part
+def _names_by_part(learn):
+    "Return the names of the training part of an epoch, and those of its validation"
     rec, names = learn.recorder, [o.name for o in learn.metrics]
     train, valid = ['loss', *(names if rec.train_metrics else [])], ['loss', *names]
     if not rec.valid_metrics: return ['train_loss', *train[1:]], []
-    return ['train_' + o for o in train], (['valid_' + o for o in valid] if rec.train_metrics else ['valid_loss', *names])
+    if rec.train_metrics: return ['train_' + o for o in train], ['valid_' + o for o in valid]
+    return ['train_loss'], ['valid_loss', *names]
 
+# %% ../../nbs/core/35_metrics.ipynb #names
 def metric_names(
     learn:Learner, # With its `Recorder`
 ) -> list[str]: # E.g. ['train_loss', 'valid_loss', 'accuracy']
-    "What a fit of this Learner will record at the end of each epoch, as fastai's `Recorder` names it"
-    train, valid = _metric_names(learn)
+    "Return the names of what a fit of this Learner will record after each epoch, as fastai's `Recorder` gives them"
+    train, valid = _names_by_part(learn)
     return train + valid
 
+# %% ../../nbs/core/35_metrics.ipynb #check-metric
 def check_metric(
     who:str, # Whose parameter it is, for the message
     name:str, # Name of the parameter
@@ -35,33 +50,37 @@ def check_metric(
     "Raise a `ValueError` unless `learn` records `metric`"
     found = metric_names(learn)
     if metric not in found:
-        raise ValueError(f"{who}: `{name}` is {metric!r}; the Learner records {', '.join(map(repr, found))}. Choose one of them, or give it to `Learner(metrics=...)`.")
+        raise ValueError(f"{who}: `{name}` is {metric!r}; the Learner records {', '.join(map(repr, found))}. "
+                         "Choose one of them, or give it to `Learner(metrics=...)`.")
+
+# %% ../../nbs/core/35_metrics.ipynb #numbers
+def _single_numbers(names, values):
+    "Return values by name, without those that are not single numbers"
+    return {n: float(v) for n, v in zip(names, values, strict=False) if v is not None and np.size(v) == 1}
 
 # %% ../../nbs/core/35_metrics.ipynb #values
 def recorded(
     learn:Learner, # After an epoch
 ) -> dict[str, float]: # By name; without what this epoch left out, e.g. a validation that was cancelled
-    "The values of the last epoch"
-    rec, (train, valid) = learn.recorder, _metric_names(learn)
+    "Return what the last epoch recorded"
+    rec, (train, valid) = learn.recorder, _names_by_part(learn)
     if not vars(rec).get('values'): return {}
     names = ([] if rec.cancel_train else train) + ([] if rec.cancel_valid else valid)
-    return _numbers(names, rec.values[-1])
+    return _single_numbers(names, rec.values[-1])
 
-def _numbers(names, values):
-    "Those that are single numbers"
-    return {n: float(v) for n, v in zip(names, values, strict=False) if v is not None and np.size(v) == 1}
-
+# %% ../../nbs/core/35_metrics.ipynb #validated
 def validated(
     learn:Learner, # With validation data
 ) -> dict[str, float]: # By name, as a fit records them
-    "Validate; fastai's `validate` gives the values without their names"
-    return _numbers(_metric_names(learn)[1], learn.validate())
+    "Validate, and return the values with their names"
+    return _single_numbers(_names_by_part(learn)[1], learn.validate())
 
 # %% ../../nbs/core/35_metrics.ipynb #direction
+_LOWER_IS_BETTER = {'mae', 'mse', 'rmse', 'msle', 'rmsle', 'mape', 'rmspe', 'perplexity', 'nll', 'brier', 'wer', 'cer',
+                    'fid'}
+
 def lower_is_better(
     metric:str, # Its name
-) -> bool: # Shall it fall?
-    "Losses, errors and perplexity fall, all else rises"
-    return 'loss' in metric or 'error' in metric or bool(_FALL & set(metric.lower().split('_')))
-
-_FALL = {'mae', 'mse', 'rmse', 'msle', 'rmsle', 'mape', 'rmspe', 'perplexity', 'nll', 'brier', 'wer', 'cer', 'fid'}
+) -> bool: # True for losses, errors and perplexity
+    "Return whether a metric should fall, judged by its name"
+    return 'loss' in metric or 'error' in metric or bool(_LOWER_IS_BETTER & set(metric.lower().split('_')))

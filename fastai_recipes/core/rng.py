@@ -1,4 +1,17 @@
-"""Generators and shuffles: the same random numbers again, and a training that goes on with those that it would have had.
+"""Random generators and shuffles: draw the same numbers again, and let training continue as if nothing had been drawn.
+
+Dropout, stochastic depth and noise layers draw from torch's generators, some models from Python's or NumPy's. Data
+loaders shuffle with generators of their own.
+
+**When to use it.** `replay_rng` for a second pass that should see the same network: it draws the same numbers, and
+leaves the generators as if it had never been. `untouched_rng` for looking at the data or trying something between
+two epochs. **When not.** To make a whole experiment repeatable: call fastai's `set_seed` before it.
+
+```python
+state = rng_state()
+first = model(x)
+with replay_rng(state): second = model(x)   # the same dropout masks
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/rng.html.md"""
 
@@ -19,21 +32,23 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from torch import nn
 
-# %% ../../nbs/core/25_rng.ipynb #rng
+# %% ../../nbs/core/25_rng.ipynb #model-device
 def model_device(
     model:nn.Module, # With or without parameters
 ) -> torch.device: # Of its first parameter, as fastai sends batches there; the CPU if it has none
-    "Where the model's batches are"
+    "Return the device of the model's batches"
     return next((p.device for p in model.parameters()), torch.device('cpu'))
 
+# %% ../../nbs/core/25_rng.ipynb #device-rng
 def _device_rng(device:torch.device):
-    "The module and arguments that reach the generator of an accelerator"
+    "Return the module with an accelerator's generator, and the arguments that name its device there"
     return torch.get_device_module(device), () if device.type == 'mps' else (device,)
 
+# %% ../../nbs/core/25_rng.ipynb #rng
 def rng_state(
     device:torch.device|str='cpu', # The accelerator in use, or 'cpu'
 ) -> dict: # States of Python's, NumPy's and torch's generators, and of the accelerator's
-    "Where every global generator stands"
+    "Return the state of every global generator"
     device = torch.device(device)
     state = dict(python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state(), device=device)
     if device.type != 'cpu':
@@ -41,59 +56,70 @@ def rng_state(
         state['accelerator'] = mod.get_rng_state(*args)
     return state
 
+# %% ../../nbs/core/25_rng.ipynb #set-rng
 def set_rng_state(
     state:dict, # As `rng_state` gave it
 ):
-    "Put every global generator where it stood"
-    random.setstate(state['python']); np.random.set_state(state['numpy']); torch.set_rng_state(state['torch'])
+    "Set every global generator to a state from before"
+    random.setstate(state['python'])
+    np.random.set_state(state['numpy'])
+    torch.set_rng_state(state['torch'])
     if 'accelerator' in state:
         mod, args = _device_rng(state['device'])
         mod.set_rng_state(state['accelerator'], *args)
 
+# %% ../../nbs/core/25_rng.ipynb #replay
 @contextmanager
 def replay_rng(
     state:dict, # As `rng_state` gave it
 ) -> Iterator[None]: # A context in which the numbers drawn since `state` are drawn again
-    "Draw the same random numbers as after `state`, then go on as if nothing had been drawn"
+    "Draw the same random numbers as after `state`, then continue as if nothing had been drawn"
     now = rng_state(state['device'])
     set_rng_state(state)
     try: yield
     finally: set_rng_state(now)
 
-# %% ../../nbs/core/25_rng.ipynb #shuffle
+# %% ../../nbs/core/25_rng.ipynb #training-dl
 def training_dl(
     learn:Learner, # Any
 ) -> DataLoader: # fastai's or PyTorch's
-    "What training batches come from: `dls.train`, unless a callback of the present fit has a `training_dl`"
+    "Return the source of training batches: `dls.train`, unless a callback of the present fit has a `training_dl`"
     found = (vars(cb).get('training_dl') for cb in learn.cbs)
     return next((dl for dl in found if dl is not None), learn.dls.train)
 
+# %% ../../nbs/core/25_rng.ipynb #shuffle
+def _generator_places(dl):
+    "List the objects that may hold the generator of a `DataLoader`, each with the attribute's name"
+    inner, sampler = getattr(dl, 'dl', None), getattr(dl, 'sampler', None)
+    return (dl, 'rng'), (inner, 'rng'), (dl, 'generator'), (inner, 'generator'), (sampler, 'generator')
+
 def shuffle_state(
     learn:Learner, # With `dls`
-) -> list: # For each generator of a `DataLoader`: whose it is, its name there, itself, and where it stands
-    "Where the generators that shuffle stand"
+) -> list: # For each generator of a `DataLoader`: the object that holds it, its name there, itself, and its state
+    "Return the states of the generators that shuffle the data"
     state = []
     for dl in dict.fromkeys((*learn.dls.loaders, training_dl(learn))):
-        inner = getattr(dl, 'dl', None)
-        for owner, name in (dl, 'rng'), (inner, 'rng'), (dl, 'generator'), (inner, 'generator'), (getattr(dl, 'sampler', None), 'generator'):
+        for owner, name in _generator_places(dl):
             gen = getattr(owner, name, None)
             if isinstance(gen, random.Random): state.append((owner, name, gen, gen.getstate()))
             if isinstance(gen, torch.Generator): state.append((owner, name, gen, gen.get_state()))
     return state
 
+# %% ../../nbs/core/25_rng.ipynb #set-shuffle
 def set_shuffle_state(
     state:list, # As `shuffle_state` gave it
 ):
-    "Put the generators that shuffle where they stood"
+    "Set the generators that shuffle the data to a state from before"
     for owner, name, gen, where in state:
         (gen.setstate if isinstance(gen, random.Random) else gen.set_state)(where)
         setattr(owner, name, gen)
 
+# %% ../../nbs/core/25_rng.ipynb #untouched
 @contextmanager
 def untouched_rng(
     learn:Learner, # Whose data may be iterated over in the body
 ) -> Iterator[None]: # A context
-    "Whatever the body draws, training goes on with the random numbers that it would have had"
+    "Restore all generators after the body, so that training draws the numbers that it would have drawn without it"
     shuffles = shuffle_state(learn)
     with replay_rng(rng_state(model_device(learn.model))):
         try: yield

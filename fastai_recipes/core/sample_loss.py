@@ -1,4 +1,18 @@
-"""One loss per sample, from any loss that can be asked for it.
+"""One loss per sample, from any loss function that can be asked for it.
+
+`per_sample_loss` gets one value per sample from fastai's losses, PyTorch's modules and functions, and from
+`MixUp`'s replacement of any of them.
+
+**When to use it.** To weight, filter or rank samples by their loss. **When not.** With a loss that is defined only
+for a whole batch, such as a contrastive one; it is refused with an error.
+
+```python
+losses = per_sample_loss(nn.CrossEntropyLoss(), model(x), y)   # shape (batch size,)
+losses.topk(8).values.mean().backward()
+```
+
+Dense targets (segmentation, sequences, several outputs) give the mean over a sample's own elements, without those
+that `ignore_index` leaves out. Class weights multiply a sample's loss; they are not divided out.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/sample_loss.html.md"""
 
@@ -19,12 +33,25 @@ from torch import Tensor
 
 from .fit import replaced_attrs
 
+# %% ../../nbs/core/40_sample_loss.ipynb #loss-helpers
+def _takes_reduction(func):
+    "Return whether `func` can be called with `reduction`"
+    try: params = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError): return False
+    return any(p.name == 'reduction' or p.kind == p.VAR_KEYWORD for p in params)
+
+def _not_per_sample(func, why):
+    "Build the error for a loss that gives no value for each sample"
+    return ValueError(f"a loss for each sample was asked of {func!r}, which {why}; a loss must offer "
+                      "`reduction='none'`, as an attribute that can be set or as a parameter, and then give at least "
+                      "one value for each sample")
+
 # %% ../../nbs/core/40_sample_loss.ipynb #unreduced
 @contextmanager
 def unreduced(
     loss_func, # A fastai or PyTorch loss, a function with a `reduction` parameter, or `MixUp`'s `lf`
 ) -> Iterator: # A context that gives a loss without reduction
-    "The same loss, one value per element; `loss_func` itself is as before afterwards"
+    "Give the same loss with one value per element; `loss_func` itself is as before afterwards"
     mix = getattr(loss_func, '__self__', None)
     if isinstance(mix, MixHandler):
         with unreduced(mix.old_lf) as inner, replaced_attrs(mix, old_lf=inner): yield loss_func
@@ -33,20 +60,18 @@ def unreduced(
         try: yield loss_func
         finally: loss_func.reduction = was
     elif _takes_reduction(loss_func):
-        plain = partial(loss_func, reduction='none')
-        plain.reduction = 'none'
-        yield plain
-    else: raise ValueError(_no_reduction(loss_func, 'has no `reduction`'))
+        each = partial(loss_func, reduction='none')
+        each.reduction = 'none'
+        yield each
+    else: raise _not_per_sample(loss_func, 'has no `reduction`')
 
-def _takes_reduction(func):
-    "Can `func` be called with `reduction`?"
-    try: params = inspect.signature(func).parameters.values()
-    except (TypeError, ValueError): return False
-    return any(p.name == 'reduction' or p.kind == p.VAR_KEYWORD for p in params)
-
-def _no_reduction(func, why):
-    return (f"a loss for each sample was asked of {func!r}, which {why}; a loss must offer `reduction='none'`, "
-            "as an attribute that can be set or as a parameter, and then give at least one value for each sample")
+# %% ../../nbs/core/40_sample_loss.ipynb #counted
+def _count_elements(loss_func, targ, losses):
+    "Count the elements of each sample that are not ignored; None if all count"
+    mix = getattr(loss_func, '__self__', None)
+    ignore = getattr(mix.old_lf if isinstance(mix, MixHandler) else loss_func, 'ignore_index', None)
+    if ignore is None or targ.is_floating_point() or targ.numel() != losses.numel(): return None
+    return (targ.reshape(losses.shape) != ignore).sum(1)
 
 # %% ../../nbs/core/40_sample_loss.ipynb #per-sample
 def per_sample_loss(
@@ -54,18 +79,11 @@ def per_sample_loss(
     pred, # The model's output for a batch
     *yb:Tensor, # The targets, as `learn.yb`; the first one's length is the batch size
 ) -> Tensor: # Shape (batch size,)
-    "The loss of each sample, with its gradient; the mean over a sample's own elements where targets are dense"
+    "Compute the loss of each sample, with its gradient; where targets are dense, the mean over a sample's own elements"
     bs = find_bs(yb)
     with unreduced(loss_func) as lf: losses = lf(pred, *yb)
     if losses.ndim == 0 or losses.numel() % bs:
-        raise ValueError(_no_reduction(loss_func, f"gives shape {tuple(losses.shape)} for a batch of {bs}"))
+        raise _not_per_sample(loss_func, f"gives shape {tuple(losses.shape)} for a batch of {bs}")
     losses = losses.reshape(bs, -1).as_subclass(Tensor)
-    kept = _not_ignored(loss_func, yb[0], losses)
-    return losses.mean(1) if kept is None else losses.sum(1)/kept.clamp(min=1)
-
-def _not_ignored(loss_func, targ, losses):
-    "How many elements of each sample count, or None if all do; an ignored element's loss is 0"
-    mix = getattr(loss_func, '__self__', None)
-    ignore = getattr(mix.old_lf if isinstance(mix, MixHandler) else loss_func, 'ignore_index', None)
-    if ignore is None or targ.is_floating_point() or targ.numel() != losses.numel(): return None
-    return (targ.reshape(losses.shape) != ignore).sum(1)
+    counted = _count_elements(loss_func, yb[0], losses)
+    return losses.mean(1) if counted is None else losses.sum(1)/counted.clamp(min=1)

@@ -1,4 +1,22 @@
-"""The current batch once more, and callbacks that compute a step's gradient again at other weights.
+"""Running the current batch again, and a base class for callbacks that compute a step's gradient at other weights.
+
+Methods such as SAM look at the gradient, move the weights, compute the step's gradient again there, and move the
+weights back. `SecondPass` decides when and runs the step's batches again exactly as the `Learner` did: with mixed
+precision, `MixUp`, gradient accumulation, the same dropout masks, and BatchNorm statistics on hold.
+
+**When to use it.** For a callback of your own that needs the gradient at other weights; and `rerun_batch` where a
+batch should run again for another reason. **When not.** For what one pass can give: each second pass costs another
+forward and backward pass.
+
+```python
+class Noisy(SecondPass):
+    "Steps with the gradient at weights with noise"
+    def second_step(self, params):
+        with weights_put_back(params), new_gradients(params):
+            with torch.no_grad():
+                for p in params: p.add_(0.01*torch.randn_like(p))
+            self.second_gradient()
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/second_pass.html.md"""
 
@@ -14,6 +32,7 @@ from contextlib import ExitStack, contextmanager
 from fastai.callback.core import CancelBackwardException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
+from fastcore.basics import patch
 from torch import Tensor
 
 from .checks import trainable
@@ -23,26 +42,11 @@ from .processes import no_grad_sync
 from .rng import model_device, replay_rng, rng_state
 from .tensors import buffers_put_back, hold_bn
 
-# %% ../../nbs/core/45_second_pass.ipynb #autocast-again
-@contextmanager
-def _autocast_again(learn:Learner):
-    "Under mixed precision, enter its autocast; `MixedPrecision.after_loss` leaves it, or this does if an exception came first"
-    amp = mixed_precision(learn)
-    if amp is None: yield; return
-    once, autocast = ExitStack(), amp.autocast
-    once.enter_context(autocast)   # an ExitStack exits what it holds only once
-    once.device, once.fast_dtype = autocast.device, autocast.fast_dtype
-    amp.autocast = once
-    try: yield
-    finally:
-        once.close()
-        amp.autocast = autocast
-
 # %% ../../nbs/core/45_second_pass.ipynb #batch
 class SeenBatch:
-    "A training batch as it is when its forward pass begins, to be run again later: after all `before_batch`, before any `after_pred`"
+    "Keeps a training batch as it is when its forward pass begins, to be run again later"
     def __init__(self,
-        learn:Learner, # In a training batch
+        learn:Learner, # In a training batch, after all `before_batch` and before any `after_pred`
     ):
         self.xb, self.yb, self.rng = learn.xb, learn.yb, rng_state(model_device(learn.model))
         self.callbacks = [(cb, dict(vars(cb))) for cb in learn.cbs   # e.g. `MixUp`'s `lam` and `yb1`
@@ -52,23 +56,40 @@ class SeenBatch:
     def current(self,
         learn:Learner, # The one that it was seen in
     ) -> Iterator[None]: # A context
-        "`learn` has this batch, and callbacks that prepare batches what they knew of it; what they set meanwhile is forgotten"
+        "Give `learn` this batch, and callbacks what they knew of it; what they set in the body is forgotten"
         with ExitStack() as stack:
             stack.enter_context(replaced_attrs(learn, xb=self.xb, yb=self.yb))
             for cb, known in self.callbacks: stack.enter_context(replaced_attrs(cb, **known))
             yield
+
+# %% ../../nbs/core/45_second_pass.ipynb #autocast-again
+@contextmanager
+def _autocast_again(learn:Learner):
+    "Enter the autocast of mixed precision again, and leave it once, also after an exception"
+    amp = mixed_precision(learn)
+    if amp is None:
+        yield
+        return
+    once, autocast = ExitStack(), amp.autocast
+    once.enter_context(autocast)
+    once.device, once.fast_dtype = autocast.device, autocast.fast_dtype
+    amp.autocast = once
+    try: yield
+    finally:
+        once.close()
+        amp.autocast = autocast
 
 # %% ../../nbs/core/45_second_pass.ipynb #rerun
 def rerun_batch(
     learn:Learner, # In a training batch, after its backward pass
     batch:SeenBatch, # This batch, or an earlier one of the same step
 ) -> Tensor: # The loss of this pass: a scalar without gradient, not scaled
-    "Forward, loss and backward of a batch once more; gradients are added to those that are there"
+    "Run forward, loss and backward of a batch again; gradients are added to those that are there"
     def backward(): learn._with_events(learn._backward, 'backward', CancelBackwardException)
     kept = {k: getattr(learn, k) for k in ('pred', 'loss', 'loss_grad')}
     with ExitStack() as stack:
         stack.enter_context(hold_bn(learn.model))
-        stack.enter_context(buffers_put_back(learn.model))      # those of other layers, such as spectral normalisation's vectors
+        stack.enter_context(buffers_put_back(learn.model))      # of other layers, e.g. spectral normalisation's vectors
         stack.enter_context(replay_rng(batch.rng))
         stack.enter_context(batch.current(learn))
         stack.enter_context(_autocast_again(learn))
@@ -78,19 +99,20 @@ def rerun_batch(
 
 # %% ../../nbs/core/45_second_pass.ipynb #unscale
 class StandIn:
-    "Stands for the optimizer when gradients of a second backward pass are unscaled (a `GradScaler` unscales once per optimizer)"
+    "Stands for the optimizer when the gradients of a second backward pass are unscaled"
     def __init__(self,
         params:list[Tensor], # The parameters whose gradients are unscaled
     ):
         self.param_groups, self.stepped = [dict(params=params)], False
+
     def step(self):
-        "Called by a `GradScaler` when the gradients are finite"
+        "Note that the gradients are finite: a `GradScaler` calls this only then"
         self.stepped = True
 
     def unscale(self,
         learn:Learner, # In a training batch, after the second backward pass
     ) -> bool: # Are the gradients finite? Always true without a `GradScaler`
-        "Undo the loss scaling of `params`' gradients; an overflow lowers the scale in the `GradScaler`'s own update, once"
+        "Undo the loss scaling of the gradients"
         scaler = grad_scaler(learn)
         if scaler is None or all(p.grad is None for p in self.param_groups[0]['params']): return True
         self.stepped = False
@@ -99,9 +121,11 @@ class StandIn:
 
 # %% ../../nbs/core/45_second_pass.ipynb #second
 class SecondPass(StepCallback):
-    "Base of callbacks that compute a step's gradient again at other weights; they define `second_step`, and `due` if not each step"
+    "Base of callbacks that compute a step's gradient again at other weights; they define `second_step`"
     order, run_valid = MixedPrecision.order + .5, False
-    _stateattrs = 'n_steps', 'now', 'batches', 'stand_in', 'kept', '_again', '_begin', '_seen'   # of a fit: not in pickles and exports
+    _stateattrs = 'n_steps', 'now', 'batches', 'stand_in', 'kept', '_again', '_begin', '_seen'
+
+    def __init__(self): self._init_state()
 
     def _init_state(self):
         super()._init_state()
@@ -110,89 +134,106 @@ class SecondPass(StepCallback):
         self.kept = {}         # memory for copies, used again in each step
 
     @property
-    def due(self) -> bool: # Asked once for each step, in `before_batch` of its first micro-batch; then it is `now`
-        "Shall there be a second pass in this step?"
+    def due(self) -> bool: # The default: not in a search
+        "Return whether there is a second pass in this step"
         return not is_search(self.learn)
 
     def before_fit(self):
-        if self._begin is not None: self._begin.remove()   # what an exception has left
+        if self._begin is not None: self._begin.remove()   # left behind by an exception
         self._begin = None
         if is_validation(self.learn): return
         super().before_fit()
         self._init_state()
 
-    def before_train(self):
-        trainable(self.learn.model, type(self).__name__)
-        others = [type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, SecondPass) and cb is not self]
-        if others: raise ValueError(f'{type(self).__name__}: {others[0]} is attached too; each wants to be the one that moves the '
-                                    'weights for the second pass. Remove one of them.')
-
-    def before_batch(self):
-        if self.now is None: self.now = self.due
-        if self._begin is not None: self._begin.remove()   # of a batch that never came to its forward pass
-        if self.now: self._begin = self.learn.model.register_forward_pre_hook(self._forward_begins)
-
-    def _forward_begins(self, *_):
-        self._begin.remove()
-        self._begin, self._seen = None, SeenBatch(self.learn)
-
-    def after_backward(self):
-        if self.now and not self._again: self.batches.append(self._seen)
-
-    def before_step(self):
-        if not self.now: return
-        params = [p for p in self._parameters() if p.grad is not None and p.requires_grad]
-        if any(p.grad.is_sparse for p in params):
-            raise ValueError(f'{type(self).__name__}: a parameter has a sparse gradient, which it cannot work with; use `nn.Embedding(sparse=False)`')
-        try: self.second_step(params)
-        except CancelStepException: raise
-        except BaseException:              # broken off in the middle: nothing of this step may enter the next one
-            abandon_step(self.learn)
-            raise
-
-    def _parameters(self):
-        "The optimizer's, each once"
-        return list(dict.fromkeys(p for group in self.learn.opt.param_lists for p in group))
-
-    def second_step(self,
-        params:list[Tensor], # The optimizer's parameters that have gradients
-    ):
-        "Move the weights, call `second_gradient`, and move them back"
-        raise NotImplementedError(f'{type(self).__name__} must define `second_step`')
-
-    def second_gradient(self):
-        "Add the gradient of all the step's batches, at the present weights, to the gradients that are there"
-        self._again = True
-        try:
-            for i, batch in enumerate(self.batches):
-                with no_grad_sync(self.learn.model, i < len(self.batches) - 1): rerun_batch(self.learn, batch)
-        finally: self._again = False
-        self.stand_in = StandIn([p for p in self._parameters() if p.grad is not None])   # also those that had none in the first pass
-        if not self.stand_in.unscale(self.learn): raise CancelStepException
-
     def after_step(self):
         super().after_step()
         self.abandon_step()
 
+    def after_real_step(self): self.n_steps += 1
     def abandon_step(self): self.now, self.batches, self._seen = None, [], None
 
     def after_fit(self):
         if not is_validation(self.learn): self.kept, self.stand_in = {}, None
 
-    def after_real_step(self): self.n_steps += 1
+# %% ../../nbs/core/45_second_pass.ipynb #second-train
+@patch
+def before_train(self:SecondPass):
+    trainable(self.learn.model, type(self).__name__)
+    others = [type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, SecondPass) and cb is not self]
+    if others:
+        raise ValueError(f'{type(self).__name__}: {others[0]} is attached too; each wants to be the one that moves the '
+                         'weights for the second pass. Remove one of them.')
 
-    def state_dict(self) -> dict: # A whole number
-        "What a checkpoint needs to go on in the middle of a fit"
-        return dict(n_steps=self.n_steps)
+# %% ../../nbs/core/45_second_pass.ipynb #second-batches
+@patch
+def before_batch(self:SecondPass):
+    if self.now is None: self.now = self.due
+    if self._begin is not None: self._begin.remove()
+    if self.now: self._begin = self.learn.model.register_forward_pre_hook(self._forward_begins)
 
-    def load_state_dict(self,
-        state:dict, # As `state_dict` gave it
-    ):
-        "Go on in the middle of a fit"
-        self.n_steps = state['n_steps']
+@patch
+def _forward_begins(self:SecondPass, *_):
+    self._begin.remove()
+    self._begin, self._seen = None, SeenBatch(self.learn)
 
+@patch
+def after_backward(self:SecondPass):
+    if self.now and not self._again: self.batches.append(self._seen)
+
+# %% ../../nbs/core/45_second_pass.ipynb #second-gradient
+@patch
+def _parameters(self:SecondPass):
+    "List the optimizer's parameters, each once"
+    return list(dict.fromkeys(p for group in self.learn.opt.param_lists for p in group))
+
+@patch
+def second_gradient(self:SecondPass):
+    "Add the gradient of all the step's batches, at the present weights, to the gradients that are there"
+    self._again = True
+    try:
+        for i, batch in enumerate(self.batches):
+            with no_grad_sync(self.learn.model, i < len(self.batches) - 1): rerun_batch(self.learn, batch)
+    finally: self._again = False
+    self.stand_in = StandIn([p for p in self._parameters() if p.grad is not None])
+    if not self.stand_in.unscale(self.learn): raise CancelStepException
+
+# %% ../../nbs/core/45_second_pass.ipynb #second-step
+@patch
+def second_step(self:SecondPass,
+    params:list[Tensor], # The optimizer's parameters that have gradients
+):
+    "Move the weights, call `second_gradient`, and move them back"
+    raise NotImplementedError(f'{type(self).__name__} must define `second_step`')
+
+@patch
+def before_step(self:SecondPass):
+    if not self.now: return
+    params = [p for p in self._parameters() if p.grad is not None and p.requires_grad]
+    if any(p.grad.is_sparse for p in params):
+        raise ValueError(f'{type(self).__name__}: a parameter has a sparse gradient, which it cannot work with; '
+                         'use `nn.Embedding(sparse=False)`')
+    try: self.second_step(params)
+    except CancelStepException: raise
+    except BaseException:
+        abandon_step(self.learn)
+        raise
+
+# %% ../../nbs/core/45_second_pass.ipynb #second-state
+@patch
+def state_dict(self:SecondPass) -> dict: # A whole number
+    "Return what a checkpoint needs to continue in the middle of a fit"
+    return dict(n_steps=self.n_steps)
+
+@patch
+def load_state_dict(self:SecondPass,
+    state:dict, # As `state_dict` gave it
+):
+    "Continue in the middle of a fit"
+    self.n_steps = state['n_steps']
+
+# %% ../../nbs/core/45_second_pass.ipynb #in-second
 def in_second_pass(
     learn:Learner, # In a training batch
-) -> bool: # Is a batch run again?
-    "What counts batches counts first passes only"
+) -> bool: # True while a batch is run again
+    "Return whether a `SecondPass` is running a batch again"
     return any(cb._again for cb in learn.cbs if isinstance(cb, SecondPass))

@@ -1,4 +1,21 @@
-"""Everything of a Learner that training changes, kept and put back; trainings that leave no trace.
+"""Everything of a Learner that training changes, kept and restored; training runs that leave no trace.
+
+A `TrainedState` holds what training has made: weights and buffers, the optimizer's state and hyper-parameters
+(also of `OptimWrapper`, `Lookahead` and other wrappers) and the `GradScaler`. A `Snapshot` also holds gradients,
+which parameters are frozen, which layers train, and all random generators including the one that shuffles.
+`no_trace` restores the callbacks and the recorder as well.
+
+**When to use it.** `TrainedState` to return to an earlier state after a divergence; `Snapshot` to try something
+and take it back; `no_trace` for a search that trains for real. **When not.** To continue in another process: that
+is what `callbacks.checkpoint` is for.
+
+```python
+snap = Snapshot(learn)
+learn.fit(1)
+snap.restore()   # any number of times
+
+with no_trace(learn): learn.fit(1, 1.)
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/snapshot.html.md"""
 
@@ -17,6 +34,7 @@ from fastai.callback.progress import CSVLogger, ProgressCallback
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import TrackerCallback
 from fastai.learner import Learner
+from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor, nn
 
@@ -25,88 +43,111 @@ from .rng import model_device, rng_state, set_rng_state, set_shuffle_state, shuf
 from .tensors import all_finite
 
 # %% ../../nbs/core/50_snapshot.ipynb #opt-layers
-def opt_layers(opt):
-    "An optimizer and those that it wraps, each with the names of the attributes that hold its state"
+def opt_layers(
+    opt:object, # An optimizer of fastai, PyTorch or another library, wrapped or not; or None
+) -> Iterator[tuple[object, list|tuple]]: # Each optimizer, with the names of the attributes that hold its state
+    "Yield an optimizer and those that it wraps, from the outside in"
     while opt is not None:
         torchs = isinstance(opt, torch.optim.Optimizer)
         yield opt, ('state', 'param_groups') if torchs else [k for k in vars(opt) if k not in ('opt', 'cbs')]
-        opt = next((vars(opt)[k] for k in ('opt', '_base_optimizer', 'optimizer') if k in vars(opt)), None)   # fastai's, timm's, pytorch_optimizer's wrappers
+        opt = next((vars(opt)[k] for k in ('opt', '_base_optimizer', 'optimizer') if k in vars(opt)), None)
 
-def nested_tensors(o):
-    "All tensors in nested containers that are no parameters"
+# %% ../../nbs/core/50_snapshot.ipynb #nested-tensors
+def nested_tensors(
+    o, # A tensor, or tensors in lists, tuples and dicts, nested
+) -> Iterator[Tensor]: # Those that are not parameters
+    "Yield all tensors in nested containers, except parameters"
     if isinstance(o, Tensor) and not isinstance(o, nn.Parameter): yield o
     if isinstance(o, dict): o = list(o.values())
     if isinstance(o, list | tuple | L):
         for v in o: yield from nested_tensors(v)
 
-def _copy(t:Tensor|None, device=None): return None if t is None else t.detach().to(device or t.device, copy=True)
+# %% ../../nbs/core/50_snapshot.ipynb #copied-tensor
+def _copied_tensor(t:Tensor|None, device=None):
+    "Copy a tensor without its graph, to its own device if `device` is None"
+    return None if t is None else t.detach().to(device or t.device, copy=True)
 
 # %% ../../nbs/core/50_snapshot.ipynb #trained-state
 class TrainedState:
-    "What training has made of `learn`, in memory: weights, buffers, optimizer, `GradScaler`"
+    "Keeps in memory what training has made of `learn`: weights, buffers, optimizer, `GradScaler`"
     def __init__(self,
         learn:Learner, # Costs one copy of weights, buffers and optimizer state
-        device:torch.device|str|None=None, # Where the copies are, e.g. 'cpu' to leave a GPU's memory free; where the originals are if None
+        device:torch.device|str|None=None, # Of the copies, e.g. 'cpu' to save a GPU's memory; None: the originals'
     ):
-        self.learn, self.model, self.opt, self.scaler, self._homes = learn, learn.model, learn.opt, grad_scaler(learn), {}
-        others = [p for o, _ in opt_layers(self.opt) for group in getattr(o, 'param_lists', ()) for p in group]   # e.g. of a loss
-        self.params = [(p, _copy(p, device)) for p in dict.fromkeys((*self.model.parameters(), *others))]
-        self.buffers = [(m, n, b, _copy(b, device)) for m in self.model.modules() for n, b in m._buffers.items()]
-        self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names}, device)) for o, names in opt_layers(self.opt)]
+        self.learn, self.model, self.opt, self.scaler = learn, learn.model, learn.opt, grad_scaler(learn)
+        self._devices = {}   # for each copied tensor of the optimizer's state the device of its original
+        layers = list(opt_layers(self.opt))
+        others = [p for o, _ in layers for group in getattr(o, 'param_lists', ()) for p in group]   # e.g. of a loss
+        params = dict.fromkeys((*self.model.parameters(), *others))
+        self.params = [(p, _copied_tensor(p, device)) for p in params]
+        buffers = [(m, n, b) for m in self.model.modules() for n, b in m._buffers.items()]
+        self.buffers = [(m, n, b, _copied_tensor(b, device)) for m, n, b in buffers]
+        self.opt_state = [(o, self._deepcopy({k: vars(o)[k] for k in names}, device)) for o, names in layers]
         self.scaler_state = self.scaler and self.scaler.state_dict()
 
-    def _deepcopy(self, o, device=None):
-        "A deep copy in which parameters stand for themselves, so that the optimizer's state still belongs to them; copies of copies go home"
-        known = {id(p): p for p, _ in self.params}
-        for t in nested_tensors(o):
-            known[id(t)] = copy = _copy(t, device or self._homes.get(id(t)))
-            if device: self._homes[id(copy)] = t.device
-        return deepcopy(o, known)
+# %% ../../nbs/core/50_snapshot.ipynb #deepcopy
+@patch
+def _deepcopy(self:TrainedState, o, device=None):
+    "Copy an optimizer's state deeply, except its parameters"
+    known = {id(p): p for p, _ in self.params}
+    for t in nested_tensors(o):
+        known[id(t)] = copy = _copied_tensor(t, device or self._devices.get(id(t)))
+        if device: self._devices[id(copy)] = t.device
+    return deepcopy(o, known)
 
-    def finite(self,
-        slots:list|None=None, # Buffers to look at, as `watched_slots` gives them; all if None
-    ) -> bool: # Waits for the device
-        "Are there no NaN and no infinity in weights, buffers and the optimizer's state?"
-        watched = None if slots is None else {(id(store), k) for store, k in slots}
-        values = [v for _, v in self.params] + [v for m, n, _, v in self.buffers if v is not None and (watched is None or (id(m._buffers), n) in watched)]
-        return bool(all_finite(values + list(nested_tensors(self.opt_state))))
+# %% ../../nbs/core/50_snapshot.ipynb #restore
+def _set_opt_state(opt, state):
+    "Give an optimizer the state that `opt_layers` named"
+    if not isinstance(opt, torch.optim.Optimizer):
+        vars(opt).update(state)
+        return
+    opt.state.clear()
+    opt.state.update(state['state'])
+    for group, was in zip(opt.param_groups, state['param_groups'], strict=True):
+        group.clear()
+        group.update(was)
 
-    @torch.no_grad()
-    def restore(self):
-        "Put everything back, to the bit"
-        self.learn.model, self.learn.opt = self.model, self.opt
-        for p, value in self.params: p.copy_(value)
-        for m, name, b, value in self.buffers:
-            m._buffers[name] = b
-            if b is not None: b.copy_(value)
-        for o, state in self.opt_state:
-            state = self._deepcopy(state)
-            if not isinstance(o, torch.optim.Optimizer): vars(o).update(state); continue
-            o.state.clear()                                     # in place: a wrapper may share state and groups with what it wraps
-            o.state.update(state['state'])
-            for group, was in zip(o.param_groups, state['param_groups'], strict=True):
-                group.clear()
-                group.update(was)
-        if self.scaler_state:
-            self.scaler.load_state_dict(self.scaler_state)
-            self.scaler._per_optimizer_states.clear()   # a step broken off in the middle left its marks there
+@patch
+@torch.no_grad()
+def restore(self:TrainedState):
+    "Restore everything bit for bit"
+    self.learn.model, self.learn.opt = self.model, self.opt
+    for p, value in self.params: p.copy_(value)
+    for m, name, b, value in self.buffers:
+        m._buffers[name] = b
+        if b is not None: b.copy_(value)
+    for o, state in self.opt_state: _set_opt_state(o, self._deepcopy(state))
+    if self.scaler_state:
+        self.scaler.load_state_dict(self.scaler_state)
+        self.scaler._per_optimizer_states.clear()
+
+# %% ../../nbs/core/50_snapshot.ipynb #finite
+@patch
+def finite(self:TrainedState,
+    slots:list|None=None, # Buffers to look at, as `watched_slots` gives them; all if None
+) -> bool: # Waits for the device
+    "Return whether weights, buffers and the optimizer's state contain neither NaN nor infinity"
+    watched = None if slots is None else {(id(store), k) for store, k in slots}
+    def is_watched(m, name): return watched is None or (id(m._buffers), name) in watched
+    buffers = [v for m, n, _, v in self.buffers if v is not None and is_watched(m, n)]
+    return bool(all_finite([v for _, v in self.params] + buffers + list(nested_tensors(self.opt_state))))
 
 # %% ../../nbs/core/50_snapshot.ipynb #snapshot
 class Snapshot(TrainedState):
-    "The state of `learn` in memory: `TrainedState`, gradients, what is frozen, modes, random generators"
+    "Keeps the state of `learn` in memory: a `TrainedState`, gradients, what is frozen, modes, random generators"
     def __init__(self,
         learn:Learner, # Costs one copy of weights, buffers, gradients and optimizer state
         device:torch.device|str|None=None, # As for `TrainedState`
     ):
         super().__init__(learn, device)
-        self.grads = [(p, p.requires_grad, p.grad, _copy(p.grad, device)) for p in self.model.parameters()]
+        self.grads = [(p, p.requires_grad, p.grad, _copied_tensor(p.grad, device)) for p in self.model.parameters()]
         self.modes = [(m, m.training) for m in self.model.modules()]
         self.rng = rng_state(model_device(self.model))
         self.shuffles = shuffle_state(learn)
 
     @torch.no_grad()
     def restore(self):
-        "Put everything back, to the bit"
+        "Restore everything bit for bit"
         super().restore()
         for p, requires_grad, grad, value in self.grads:
             p.requires_grad_(requires_grad).grad = grad
@@ -115,36 +156,47 @@ class Snapshot(TrainedState):
         set_rng_state(self.rng)
         set_shuffle_state(self.shuffles)
 
-# %% ../../nbs/core/50_snapshot.ipynb #no-trace
+# %% ../../nbs/core/50_snapshot.ipynb #use-copies
 _SILENT = ProgressCallback, TrackerCallback, CSVLogger, ParamScheduler
 
+def _use_copied_callbacks(learn, without):
+    "Replace the callbacks of `learn` by copies, without those of some classes"
+    own = learn.cbs
+    known = {id(o): o for o in (learn, learn.model, learn.dls, learn.loss_func, *learn.model.parameters())}
+    learn.cbs = L(deepcopy(cb, known) for cb in own if not isinstance(cb, without))
+    for cb in own: vars(learn).pop(cb.name, None)
+    for cb in learn.cbs: setattr(learn, cb.name, cb)
+    learn.gather_preds = None   # fastai's callbacks that write files do nothing where this is set
+
+# %% ../../nbs/core/50_snapshot.ipynb #autocast
+def _autocast_level():
+    "Count the autocast contexts that are open"
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
+
+def _leave_autocast(learn, level):
+    "Leave contexts of mixed precision until `level` are open"
+    amp = mixed_precision(learn)
+    while amp and _autocast_level() > level: amp.autocast.__exit__(None, None, None)
+
+# %% ../../nbs/core/50_snapshot.ipynb #no-trace
 @contextmanager
 def no_trace(
     learn:Learner, # Not in a fit
-    without:tuple=(), # Further classes of callbacks that are left out, beside progress bars, trackers, loggers and schedules
+    without:tuple=(), # More classes of callbacks to leave out; progress bars, trackers, loggers, schedules always are
 ) -> Iterator[None]: # A context in which `learn` may be trained
-    "Afterwards `learn` is as it was, to the bit; its state waits in the CPU's memory"
-    snap, attrs = Snapshot(learn, device='cpu'), dict(vars(learn))
-    hooks = [(store, dict(store)) for m in learn.model.modules() for store in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
-    known = {id(o): o for o in (learn, learn.model, learn.dls, learn.loss_func, *learn.model.parameters())}
-    level = _autocast_level()
-    learn.cbs = L(deepcopy(cb, known) for cb in learn.cbs if not isinstance(cb, _SILENT + without))
-    for cb in attrs['cbs']: vars(learn).pop(cb.name, None)
-    for cb in learn.cbs: setattr(learn, cb.name, cb)
-    learn.gather_preds = None   # where fastai's callbacks that write look whether this is a training
+    "Restore `learn` bit for bit after the body; its state is kept in the CPU's memory meanwhile"
+    snap, attrs, level = Snapshot(learn, device='cpu'), dict(vars(learn)), _autocast_level()
+    stores = [o for m in learn.model.modules() for o in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)]
+    hooks = [(store, dict(store)) for store in stores]
+    _use_copied_callbacks(learn, _SILENT + without)
     try:
         with learn.no_logging(): yield
     finally:
-        amp = mixed_precision(learn)
-        while amp and _autocast_level() > level: amp.autocast.__exit__(None, None, None)   # an exception between `before_batch` and `after_loss`
+        _leave_autocast(learn, level)
         vars(learn).clear()
         vars(learn).update(attrs)
         for store, was in hooks:
             store.clear()
             store.update(was)
         snap.restore()
-
-def _autocast_level():
-    "How many autocast contexts are open"
-    torch.autocast_increment_nesting()
-    return torch.autocast_decrement_nesting()

@@ -1,4 +1,12 @@
-"""One model learns from many.
+"""One model learns from several: from the targets, and from what a teacher predicts for each batch.
+
+**When to use it.** `learn.distill(teacher)`, when several models predict better than one, and one model shall predict: a smaller model learns from a larger one, or a model from an ensemble. **When not.** When the teacher is no better than the student. When a step may not take longer: each teacher runs once for each batch.
+
+```python
+ensemble = Ensemble(train_seeds(make_learner, 5, keep=True).learners)
+student = vision_learner(dls, resnet18, metrics=accuracy)
+student.distill(ensemble, epochs=5, alpha=.5, T=2.)
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/recipes/distillation.html.md"""
 
@@ -14,30 +22,32 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import fastai.callback.schedule  # noqa: F401  gives Learner `fit_one_cycle`
 from fastai.callback.core import Callback
 from fastai.learner import Learner, load_learner
 from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_range
+from ..core.checks import check_choice, check_range, refusal
 from ..core.factory import copied_model
 from ..core.rng import model_device
 from ..core.tensors import unwrapped
-from .ensemble import Ensemble, class_vocab, member_weights
-from .seeds import check_fit
+from .combination import normalized_weights
+from .ensemble import Ensemble, class_names
+from .seeds import check_fit_args
 
-# %% ../../nbs/recipes/56_distillation.ipynb #distill
+# %% ../../nbs/recipes/56_distillation.ipynb #loss
 def distillation_loss(
     pred:Tensor, # The student's outputs before the activation, of shape (items, ..., classes)
     teachers:Sequence[Tensor], # Each teacher's, of the same shape
-    kind:str='softmax', # 'softmax': classes that exclude each other, in the last dimension; 'sigmoid': labels; 'numbers'
+    kind:str='softmax', # 'softmax': classes that exclude each other; 'sigmoid': labels; 'numbers'
     T:float=2., # Temperature, above 0
     dim:int=-1, # Of the classes
     weights:Sequence|None=None, # One for each teacher; equal ones if None
 ) -> Tensor: # A scalar; to be added to the loss of the targets
-    "How far the student is from what the teachers think in the mean"
-    w = member_weights('distillation_loss', weights, len(teachers)).tolist()
+    "The distance of the student's outputs from the teachers' mean"
+    w = normalized_weights('distillation_loss', weights, len(teachers)).tolist()
     def mean(ts): return sum(o*t for o, t in zip(w, ts, strict=True))
     if kind == 'numbers': return F.mse_loss(pred, mean(teachers))
     if kind == 'sigmoid':
@@ -47,70 +57,110 @@ def distillation_loss(
     soft = mean([(t/T).softmax(dim) for t in teachers])
     return T**2*(torch.special.xlogy(soft, soft) - soft*(pred/T).log_softmax(dim)).sum(dim).mean()
 
-_KINDS = dict(softmax=('CrossEntropyLoss', 'CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'LabelSmoothingCrossEntropyFlat', 'FocalLoss', 'FocalLossFlat', 'MultiClassFocalLoss', 'PolyLoss', 'SoftTargetCrossEntropy'),
-              sigmoid=('BCEWithLogitsLoss', 'BCEWithLogitsLossFlat', 'MultiLabelFocalLoss', 'AsymmetricLoss', 'AsymmetricLossMultiLabel', 'OneVsAllBCE', 'BinaryCrossEntropy'),
-              numbers=('MSELoss', 'L1Loss', 'SmoothL1Loss', 'HuberLoss'))
+# %% ../../nbs/recipes/56_distillation.ipynb #kinds
+_KINDS = dict(
+    softmax=('CrossEntropyLoss', 'CrossEntropyLossFlat', 'LabelSmoothingCrossEntropy', 'LabelSmoothingCrossEntropyFlat',
+             'FocalLoss', 'FocalLossFlat', 'MultiClassFocalLoss', 'PolyLoss', 'SoftTargetCrossEntropy'),
+    sigmoid=('BCEWithLogitsLoss', 'BCEWithLogitsLossFlat', 'MultiLabelFocalLoss', 'AsymmetricLoss',
+             'AsymmetricLossMultiLabel', 'OneVsAllBCE', 'BinaryCrossEntropy'),
+    numbers=('MSELoss', 'L1Loss', 'SmoothL1Loss', 'HuberLoss'))
 
-def _kind(loss_func):
-    "What the loss makes of outputs, or None"
+def _kind_of(loss_func):
+    "What the loss takes outputs for, or None if its name is not known"
     names = {type(o).__name__ for o in (loss_func, getattr(loss_func, 'func', None))}
     return next((k for k, known in _KINDS.items() if names & set(known)), None)
 
-def _full(t): return t.float() if t.element_size() < 4 else t
+# %% ../../nbs/recipes/56_distillation.ipynb #outputs
+def _first_output(o): return o[0] if isinstance(o, list | tuple) else o     # recurrent models return their states too
 
+def _at_least_float32(t): return t.float() if t.element_size() < 4 else t
+
+# %% ../../nbs/recipes/56_distillation.ipynb #callback
 class _Distillation(Callback):
+    "Adds the distance from the teachers to the loss of each training batch"
     order, run_valid = 5, False      # before `GradientAccumulation` divides the loss, and while autocast is on
-    def __init__(self, teachers, weights, alpha, T, kind): self.teachers, self.weights, self.alpha, self.T, self.kind, self._of, self._soft = teachers, weights, alpha, T, kind, None, None
+    def __init__(self, teachers, weights, alpha, T, kind):
+        self.teachers, self.weights, self.alpha, self.T, self.kind = teachers, weights, alpha, T, kind
+        self._forget()
+
+    def _forget(self): self._of, self._soft = None, None     # the batch, and the teachers' outputs for it
 
     def before_fit(self):
         for m in self.teachers: m.to(model_device(self.learn.model)).eval()
 
-    def after_loss(self):
+    def _ask(self):
+        "The teachers' outputs for this batch, which are computed once"
         learn = self.learn
-        if self._of is not learn.xb:                             # a second pass asks again
-            with torch.no_grad(): self._of, self._soft = learn.xb, [_first(m(*learn.xb)) for m in self.teachers]
-        if self._soft[0].shape != learn.pred.shape: raise ValueError(f'distill: the teachers give outputs of shape {tuple(self._soft[0].shape)}, the student {tuple(learn.pred.shape)}')
-        dim = getattr(learn.loss_func, 'axis', 1)                # fastai's losses have one, PyTorch's take the dimension after the items
-        soft = distillation_loss(_full(learn.pred), [_full(o) for o in self._soft], self.kind, self.T, dim, self.weights)
+        if self._of is not learn.xb:
+            with torch.no_grad(): self._of, self._soft = learn.xb, [_first_output(m(*learn.xb)) for m in self.teachers]
+        return self._soft
+
+    def after_loss(self):
+        learn, found = self.learn, self._ask()
+        if found[0].shape != learn.pred.shape:
+            raise ValueError(f'distill: the teachers give outputs of shape {tuple(found[0].shape)}, '
+                             f'the student {tuple(learn.pred.shape)}')
+        dim = getattr(learn.loss_func, 'axis', 1)     # PyTorch's losses have none: the dimension after the items
+        pred, *found = map(_at_least_float32, (learn.pred, *found))
+        soft = distillation_loss(pred, found, self.kind, self.T, dim, self.weights)
         learn.loss_grad = (1 - self.alpha)*learn.loss_grad + self.alpha*soft
         learn.loss = learn.loss_grad.clone()
 
-    def after_fit(self): self._of = self._soft = None
+    def after_fit(self): self._forget()
 
-def _first(o): return o[0] if isinstance(o, list | tuple) else o     # recurrent models give their states too
+# %% ../../nbs/recipes/56_distillation.ipynb #teachers
+def _check_classes(teacher, student):
+    theirs, ours = class_names(teacher), class_names(student)
+    if theirs and ours and theirs != ours:
+        raise ValueError(f'distill: the classes of the teacher are {theirs}, those of the student {ours}; '
+                         'they must be the same, in the same order')
 
-@patch
-def distill(self:Learner,
-    teacher, # A Learner, an `Ensemble` of Learners or files, a model, or a list of models
-    epochs:int=5, # Of `fit_one_cycle`
-    lr:float|slice|None=None, # Its rate; the Learner's own if None
-    fit:Callable|None=None, # A function of the Learner that trains it in another way
-    alpha:float=.5, # Weight of the teacher, in (0, 1]; the targets have `1 - alpha`
-    T:float=2., # Temperature, above 0: the higher, the more of what the teacher thinks of the wrong classes is learned
-    kind:str|None=None, # 'softmax', 'sigmoid' or 'numbers'; None: by the loss function
-):
-    "Train with the targets and with what a teacher, e.g. an ensemble, makes of each batch"
-    who = 'distill'
-    check_fit(who, epochs, fit)
-    check_range(who, 'alpha', alpha, lo=math.ulp(0.), hi=1)
-    check_range(who, 'T', T, lo=math.ulp(0.))
-    check_choice(who, 'kind', kind, (*_KINDS, None))
-    kind = kind or _kind(self.loss_func)
-    if kind is None: raise ValueError(f'{who}: `kind` is None, and the loss {self.loss_func!r} does not tell; give one of {", ".join(map(repr, _KINDS))}')
-    found = _teachers(teacher, self)
-    teachers = [copied_model(unwrapped(m)).requires_grad_(False) for m, _ in found]
-    with self.added_cbs(_Distillation(teachers, [w for _, w in found], alpha, T, kind)): fit(self) if fit else self.fit_one_cycle(epochs, lr_max=lr)
+def _ensemble_weights(ensemble):
+    if ensemble.how == 'mean': return normalized_weights('distill', ensemble.weights, len(ensemble)).tolist()
+    raise ValueError(f'distill: the ensemble combines by {ensemble.how!r}; a student learns from the mean. '
+                     'Give `Ensemble(members)`.')
 
 def _teachers(teacher, student, weight=1.):
-    "The models of whatever may be a teacher, with their weights"
-    if isinstance(teacher, list | tuple | L) and teacher: return [o for t in teacher for o in _teachers(t, student, weight/len(teacher))]
+    "The models of a teacher, each with its weight"
+    if isinstance(teacher, list | tuple | L) and teacher:
+        return [o for t in teacher for o in _teachers(t, student, weight/len(teacher))]
     if isinstance(teacher, nn.Module): return [(teacher, weight)]
     if isinstance(teacher, str | Path): teacher = load_learner(teacher)
     if isinstance(teacher, Ensemble):
-        if teacher.how != 'mean': raise ValueError(f'distill: the ensemble combines by {teacher.how!r}; a student learns from the mean. Give `Ensemble(members)`.')
-        weights = member_weights('distill', teacher.weights, len(teacher)).tolist()
-        return [o for t, w in zip(teacher.members, weights, strict=True) for o in _teachers(t, student, weight*w)]
-    if not isinstance(teacher, Learner): raise TypeError(f'distill: the teacher is {teacher!r}; it must be a Learner, an Ensemble, a model, a file of `learn.export`, or a list of them')
-    theirs, ours = class_vocab(teacher), class_vocab(student)
-    if theirs and ours and theirs != ours: raise ValueError(f'distill: the classes of the teacher are {theirs}, those of the student {ours}; they must be the same, in the same order')
+        pairs = zip(teacher.members, _ensemble_weights(teacher), strict=True)
+        return [o for t, w in pairs for o in _teachers(t, student, weight*w)]
+    if not isinstance(teacher, Learner):
+        allowed = 'a Learner, an Ensemble, a model, a file of `learn.export`, or a list of them'
+        raise refusal('distill', 'teacher', teacher, allowed, error=TypeError)
+    _check_classes(teacher, student)
     return [(teacher.model, weight)]
+
+# %% ../../nbs/recipes/56_distillation.ipynb #distill
+def _checked_kind(kind, loss_func):
+    "The `kind` that is given, else that of the loss; a `ValueError` if neither is known"
+    check_choice('distill', 'kind', kind, (*_KINDS, None))
+    kind = kind or _kind_of(loss_func)
+    if kind is not None: return kind
+    allowed = f"one of {', '.join(map(repr, _KINDS))}"
+    raise refusal('distill', 'kind', kind, allowed, f'The loss {loss_func!r} does not tell which.')
+
+@patch
+def distill(self:Learner,
+    teacher, # A Learner, an `Ensemble` of Learners or files, a model, a file, or a list of them
+    epochs:int=5, # Of `fit_one_cycle`
+    lr:float|slice|None=None, # Its learning rate; the Learner's own if None
+    fit:Callable|None=None, # A function of the Learner that trains it in another way
+    alpha:float=.5, # Weight of the teacher, in (0, 1]; the targets have `1 - alpha`
+    T:float=2., # Temperature, above 0: the higher, the more is learned of what the teacher thinks of the wrong classes
+    kind:str|None=None, # 'softmax', 'sigmoid' or 'numbers'; None: by the loss function
+):
+    "Train with the targets and with what a teacher, e.g. an ensemble, predicts for each batch"
+    check_fit_args('distill', epochs, fit)
+    check_range('distill', 'alpha', alpha, lo=math.ulp(0.), hi=1)
+    check_range('distill', 'T', T, lo=math.ulp(0.))
+    kind = _checked_kind(kind, self.loss_func)
+    models, weights = zip(*_teachers(teacher, self), strict=True)
+    teachers = [copied_model(unwrapped(m)).requires_grad_(False) for m in models]
+    with self.added_cbs(_Distillation(teachers, weights, alpha, T, kind)):
+        if fit: fit(self)
+        else: self.fit_one_cycle(epochs, lr_max=lr)

@@ -1,4 +1,16 @@
-"""Cross-validation with out-of-fold predictions.
+"""Cross-validation that predicts each item with a model that has not seen it, and keeps the models of the folds.
+
+**When to use it.** `cross_validate`, when there is little data, and when you need predictions of the whole training set by models that have not seen it: stacking, label cleaning and thresholds are made from them. The models of the folds are an ensemble for new items. **When not.** With plenty of data one validation set will do, at a fifth of the cost of five folds. With data in time, random folds would train on the future.
+
+```python
+def make_learner(train, valid):                              # indices of items
+    block = DataBlock((ImageBlock, CategoryBlock), get_x=..., get_y=..., splitter=IndexSplitter(valid))
+    return vision_learner(block.dataloaders(df), resnet18, metrics=accuracy)
+
+cv = cross_validate(make_learner, df, targets='label', epochs=5)
+cv.frame, cv.preds                                           # metrics by fold; out-of-fold predictions
+preds, _ = cv.ensemble().get_preds(items=test_df)
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/recipes/folds.html.md"""
 
@@ -22,13 +34,13 @@ from torch import Tensor
 
 from ..callbacks.checkpoint import read_checkpoint, write_checkpoint
 from ..core.factory import LearnerFactory
-from .ensemble import Ensemble, check_exportable, class_vocab, export_member
-from .seeds import check_fit, metric_summary, train_by
+from .ensemble import Ensemble, check_exportable, class_names, export_member
+from .seeds import check_fit_args, metric_summary, train_and_record
 from ..splits import kfold_splits
 
-# %% ../../nbs/recipes/52_folds.ipynb #cv
+# %% ../../nbs/recipes/52_folds.ipynb #result
 class CrossValidation:
-    "What the folds gave"
+    "The result of `cross_validate`: metrics by fold, out-of-fold predictions and models"
     def __init__(self,
         frame:pd.DataFrame, # One row for each fold: fold, n_train, n_valid, and all that was recorded of the last epoch
         preds:Tensor, # Out-of-fold predictions of shape (items, ...), in the items' order
@@ -39,13 +51,13 @@ class CrossValidation:
 
     @property
     def summary(self) -> pd.DataFrame: # One row for each metric: mean, std, se, n
-        "Over folds. Their training sets overlap, so that the standard error is too small"
+        "Each metric over the folds. Their training sets overlap, so that the standard error is too small"
         return metric_summary(self.frame.drop(columns=['fold', 'n_train', 'n_valid']))
 
     def ensemble(self,
         how:str='mean', # As for `combine`
     ) -> Ensemble: # For new items
-        "The folds' models as one"
+        "Return the models of the folds as one"
         found = Ensemble(self.members, how)
         found.folds = True
         return found
@@ -53,92 +65,176 @@ class CrossValidation:
     def _repr_html_(self): return self.frame.to_html(index=False)
     def __repr__(self): return repr(self.frame)
 
+# %% ../../nbs/recipes/52_folds.ipynb #arguments
 def _column(items, what, name):
-    "A column of a data frame, or a sequence"
+    "Return the column of a data frame that `what` names; a sequence is returned as it is"
     if not isinstance(what, str): return what
-    if not isinstance(items, pd.DataFrame) or what not in items: raise ValueError(f'cross_validate: `{name}` is {what!r}; it must be a column of a data frame, or a sequence with one entry for each item')
+    if not isinstance(items, pd.DataFrame) or what not in items:
+        raise ValueError(f'cross_validate: `{name}` is {what!r}; it must be a column of a data frame, '
+                         'or a sequence with one entry for each item')
     return items[what].to_numpy()
 
-def _goes_with(given, found):
-    "May the values in `found` be those in `given`, in another notation? None if that cannot be said"
-    given, found = np.asarray(given), np.asarray(found)
-    if given.ndim == 2 and found.ndim == 2: return {o.tobytes() for o in given.T.astype(float)} == {o.tobytes() for o in found.T.astype(float)}     # labels, in any order
-    found = found.reshape(len(found), -1)
-    if given.ndim != 1 or found.shape[1] != 1: return None
-    found = found[:, 0]
-    if given.dtype.kind == 'f':                          # numbers, on any scale
-        order = given.argsort(kind='stable')
-        return len(set(given.tolist())) < 3 or bool((np.diff(found[order])[np.diff(given[order]) > 0] > 0).mean() > .99)
+def _given_targets(targets, n):
+    "Return the targets of `n` items as a tensor or an array; None if none are given"
+    if targets is None: return None
+    given = targets if isinstance(targets, Tensor) else np.asarray(targets)
+    if len(given) == n: return given
+    raise ValueError(f'cross_validate: `targets` has {len(given)} entries, and there are {n} items')
+
+def _check_arguments(make_learner, epochs, fit, path, resume):
+    check_fit_args('cross_validate', epochs, fit)
+    if isinstance(make_learner, Learner):
+        raise TypeError('cross_validate: make_learner is a Learner; it must be a function of (train, valid), '
+                        'since each fold has other data')
+    if resume and path is None:
+        raise ValueError('cross_validate: `resume` is True without `path`; give the folder of the folds that are done')
+
+# %% ../../nbs/recipes/52_folds.ipynb #targets-agree
+def _same_labels(given, found):
+    "Are the columns the same, in any order?"
+    a, b = ({o.tobytes() for o in t.T.astype(float)} for t in (given, found))
+    return a == b
+
+def _same_ranks(given, found):
+    "Does `found` increase with `given`? So it does on any scale; two values and fewer do not tell"
+    order = given.argsort(kind='stable')
+    rises = np.diff(given[order]) > 0
+    return len(set(given.tolist())) < 3 or bool((np.diff(found[order])[rises] > 0).mean() > .99)
+
+def _same_classes(given, found):
+    "Does each class of the one side go with one class of the other?"
     pairs = set(zip(given.tolist(), found.tolist(), strict=True))
     return len(pairs) <= max(len({a for a, _ in pairs}), len({b for _, b in pairs}))
 
-def _same_items(ds, items, valid):
-    "Does the validation set hold these items? None if that cannot be seen"
+def _targets_agree(given, found):
+    "Can the targets in `found` be the `given` ones in another notation? None if that cannot be said"
+    given, found = np.asarray(given), np.asarray(found)
+    if given.ndim == found.ndim == 2: return _same_labels(given, found)
+    found = found.reshape(len(found), -1)
+    if given.ndim != 1 or found.shape[1] != 1: return None
+    agree = _same_ranks if given.dtype.kind == 'f' else _same_classes
+    return agree(given, found[:, 0])
+
+# %% ../../nbs/recipes/52_folds.ipynb #items-agree
+def _is_list(items): return isinstance(items, list | L)
+
+def _items_agree(ds, items, valid):
+    "Does the validation set `ds` hold the items `valid`, in this order? None if that cannot be seen"
     have = getattr(ds, 'items', None)
     if isinstance(have, pd.DataFrame) and isinstance(items, pd.DataFrame) and not hasattr(ds, 'procs'):
-        return have.columns.equals(items.columns) and have.reset_index(drop=True).equals(items.iloc[valid].reset_index(drop=True))
-    if isinstance(have, list | L) and isinstance(items, list | L) and all(isinstance(o, str | Path | int) for o in (*have, *items)): return list(have) == [items[i] for i in valid]
+        have, want = (o.reset_index(drop=True) for o in (have, items.iloc[valid]))
+        return have.columns.equals(want.columns) and have.equals(want)
+    if _is_list(have) and _is_list(items) and all(isinstance(o, str | Path | int) for o in (*have, *items)):
+        return list(have) == [items[i] for i in valid]
 
+def _check_validation_set(ds, items, i, valid):
+    "Raise a `ValueError` if the validation set of fold `i` is not `valid`"
+    if len(ds) != len(valid):
+        raise ValueError(f'cross_validate: the validation set of fold {i} has {len(ds)} items; '
+                         f'it must hold the {len(valid)} that make_learner was given')
+    if _items_agree(ds, items, valid) is False:
+        raise ValueError(f'cross_validate: the validation set of fold {i} holds other items than `valid`, '
+                         'or in another order; divide with `IndexSplitter(valid)`, in a `DataBlock` '
+                         '(`ImageDataLoaders.from_df` ignores `splitter`)')
+
+# %% ../../nbs/recipes/52_folds.ipynb #check-predictions
+def _classes(done): return f"predictions of shape {tuple(done['preds'].shape[1:])} for the classes {done['vocab']}"
+
+def _check_predictions(i, done, first, given):
+    "Raise a `ValueError` if fold `i` predicted other targets than `given`, or other classes than the first fold"
+    if given is not None and _targets_agree(given, done['targs']) is False:
+        raise ValueError(f'cross_validate: in fold {i} the validation targets do not go with `targets`; '
+                         'the validation set of the Learner must hold the items `valid`, in this order')
+    if (done['vocab'], done['preds'].shape[1:]) != (first['vocab'], first['preds'].shape[1:]):
+        raise ValueError(f'cross_validate: fold {i} has {_classes(done)}, fold 0 {_classes(first)}; '
+                         'a class is missing in a training set. '
+                         'Give the `vocab`, e.g. `CategoryBlock(vocab=...)`, or stratify by `targets`.')
+
+# %% ../../nbs/recipes/52_folds.ipynb #fold-files
+def _delete_folds(path):
+    "Delete the files of an earlier cross-validation"
+    for old in list(path.glob('fold*.p*')):
+        if re.fullmatch(r'fold\d+\.(pkl|pth)', old.name): old.unlink()
+
+def _read_fold(file, of):
+    "Read a fold that is done; a `ValueError` if it is of other items or of another training"
+    done = read_checkpoint(file)
+    if done['of'] == of: return done
+    raise ValueError(f'cross_validate: {file} is of other items, epochs, rate or seed; '
+                     'give another `path`, or `resume=False` to begin again')
+
+# %% ../../nbs/recipes/52_folds.ipynb #train-fold
+def _train_and_predict(learn, epochs, lr, fit):
+    "Train a Learner; return predictions and targets of its validation set, final metrics and names of classes"
+    values = train_and_record(learn, epochs, lr, fit)
+    with learn.no_bar(), learn.no_logging(): preds, targs = learn.get_preds()
+    if not isinstance(preds, Tensor) or not isinstance(targs, Tensor):
+        raise TypeError(f'cross_validate: predictions are {type(preds).__name__}, targets {type(targs).__name__}; '
+                        'it works with Learners that have one output and one target')
+    preds, targs = (t.detach().cpu().as_subclass(Tensor) for t in (preds, targs))
+    return dict(preds=preds, targs=targs, values=values, vocab=class_names(learn))
+
+# %% ../../nbs/recipes/52_folds.ipynb #fold-trainer
+class _FoldTrainer:
+    "Gives the model and the predictions of one fold after the other"
+    def __init__(self, factory, items, how, path, resume, seed):
+        self.factory, self.items, self.how = factory, items, how     # `how`: epochs, rate and function of a fit
+        self.path, self.resume, self.seed = path, resume, seed
+
+    def __call__(self, i, train, valid):
+        "The Learner of fold `i`, or its file; and its predictions"
+        of = dict(valid=valid, epochs=self.how[0], lr=str(self.how[1]), seed=self.seed)
+        files = self.path and (self.path/f'fold{i}.pkl', self.path/f'fold{i}.pth')
+        if self.resume and all(o.exists() for o in files): return files[0], _read_fold(files[1], of)
+        learn = self.make(i, train, valid)
+        done = _train_and_predict(learn, *self.how) | dict(of=of)
+        if not self.path: return learn, done
+        export_member(learn, files[0])
+        write_checkpoint(done, files[1])
+        return files[0], done
+
+    def make(self, i, train, valid):
+        "A new Learner, which can be kept or written to a file"
+        learn = self.factory.make(train, valid, seed=self.seed)
+        _check_validation_set(learn.dls.valid_ds, self.items, i, valid)
+        if self.path: check_exportable(learn)
+        else: self.factory.keep()
+        return learn
+
+# %% ../../nbs/recipes/52_folds.ipynb #items-order
+def _in_items_order(splits, found):
+    "Predictions and targets of all folds, in the order of the items"
+    order = torch.tensor([i for _, valid in splits for i in valid]).argsort()
+    return tuple(torch.cat([o[name] for o in found])[order] for name in ('preds', 'targs'))
+
+# %% ../../nbs/recipes/52_folds.ipynb #cv
 def cross_validate(
-    make_learner:Callable, # (train, valid), lists of indices of items → a new Learner whose validation set holds the items `valid`, in this order
-    items:Sequence|int, # What is divided: a data frame, a list, an array; or how many there are
+    make_learner:Callable, # (train, valid), lists of indices → a new Learner that validates on `valid`, in this order
+    items:Sequence|int, # What is divided: a data frame, a list, an array; or how many items there are
     n_splits:int=5, # Folds, at least 2
-    targets:Sequence|str|None=None, # To stratify by and to check with: a column, one class for each item, or labels as 0 and 1 of shape (items, classes)
+    targets:Sequence|str|None=None, # To stratify and check with: a column, a class per item, or labels (items, classes)
     groups:Sequence|str|None=None, # A column, or one for each item: a group is in one fold only
     epochs:int=5, # Of `fit_one_cycle`
-    lr:float|slice|None=None, # Its rate; the Learner's own if None
+    lr:float|slice|None=None, # Its learning rate; the Learner's own if None
     fit:Callable|None=None, # A function of the Learner that trains it in another way
     path:str|Path|None=None, # Folder for the folds' models and predictions; None: Learners are kept in memory
     resume:bool=False, # Take folds that are in `path` from there?
-    seed:int=42, # Of the folds, and of each training
+    seed:int=42, # Of the folds, and of each run
 ) -> CrossValidation: # Metrics by fold, out-of-fold predictions, models
-    "Train on all folds but one, and predict this one, in turn"
-    who, n = 'cross_validate', items if isinstance(items, int) else len(items)
-    check_fit(who, epochs, fit)
-    if isinstance(make_learner, Learner): raise TypeError(f'{who}: make_learner is a Learner; it must be a function of (train, valid), since each fold has other data')
-    if resume and path is None: raise ValueError(f'{who}: `resume` is True without `path`; give the folder of the folds that are done')
-    targets, groups = _column(items, targets, 'targets'), _column(items, groups, 'groups')
-    given = None if targets is None else targets if isinstance(targets, Tensor) else np.asarray(targets)
-    if given is not None and len(given) != n: raise ValueError(f'{who}: `targets` has {len(given)} entries, and there are {n} items')
-    splits = kfold_splits(n if given is None else given, n_splits, groups if groups is None else np.asarray(groups), seed)
-    factory, rows, members, found = LearnerFactory(make_learner), [], [], []
-    if path and not resume:
-        for old in [o for o in Path(path).glob('fold*.p*') if re.fullmatch(r'fold\d+\.(pkl|pth)', o.name)]: old.unlink()     # of an earlier run
+    "Train on all folds but one and predict that one, for each fold"
+    n = items if isinstance(items, int) else len(items)
+    _check_arguments(make_learner, epochs, fit, path, resume)
+    given, groups = _column(items, targets, 'targets'), _column(items, groups, 'groups')
+    given = _given_targets(given, n)
+    splits = kfold_splits(n if given is None else given, n_splits, None if groups is None else np.asarray(groups), seed)
+    factory, path = LearnerFactory(make_learner), path and Path(path)
+    if path and not resume: _delete_folds(path)
+    fold, rows, members, found = _FoldTrainer(factory, items, (epochs, lr, fit), path, resume, seed), [], [], []
     with factory.series():
         for i, (train, valid) in enumerate(progress_bar(splits, leave=False)):
-            member, done = _fold(factory, i, items, train, valid, (epochs, lr, fit), path and Path(path), resume, seed)
-            if given is not None and _goes_with(given[valid], done['targs']) is False:
-                raise ValueError(f'{who}: in fold {i} the validation targets do not go with `targets`; the validation set of the Learner must hold the items `valid`, in this order')
-            if found and (done['vocab'], done['preds'].shape[1:]) != (found[0]['vocab'], found[0]['preds'].shape[1:]):
-                raise ValueError(f"{who}: fold {i} has {_classes(done)}, fold 0 {_classes(found[0])}; a class is missing in a training set. Give the `vocab`, e.g. `CategoryBlock(vocab=...)`, or stratify by `targets`.")
-            rows.append(dict(fold=i, n_train=len(train), n_valid=len(valid), **done['values']))
+            member, done = fold(i, train, valid)
             members.append(member)
             found.append(done)
-    order = torch.tensor([i for _, valid in splits for i in valid]).argsort()
-    preds, targs = (torch.cat([o[k] for o in found])[order] for k in ('preds', 'targs'))
-    return CrossValidation(pd.DataFrame(rows), preds, targs, splits, members)
-
-def _classes(done): return f"predictions of shape {tuple(done['preds'].shape[1:])} for the classes {done['vocab']}"
-
-def _fold(factory, i, items, train, valid, how, path, resume, seed):
-    "The model of one fold, its predictions and what was recorded"
-    files, of = path and (path/f'fold{i}.pkl', path/f'fold{i}.pth'), dict(valid=valid, epochs=how[0], lr=str(how[1]), seed=seed)
-    if resume and all(o.exists() for o in files):
-        done = read_checkpoint(files[1])
-        if done['of'] != of: raise ValueError(f"cross_validate: {files[1]} is of other items, epochs, rate or seed; give another `path`, or `resume=False` to begin anew")
-        return files[0], done
-    learn = factory.make(train, valid, seed=seed)
-    if len(learn.dls.valid_ds) != len(valid): raise ValueError(f'cross_validate: the validation set of fold {i} has {len(learn.dls.valid_ds)} items; it must hold the {len(valid)} that make_learner was given')
-    if _same_items(learn.dls.valid_ds, items, valid) is False:
-        raise ValueError(f'cross_validate: the validation set of fold {i} holds other items than `valid`, or in another order; divide with `IndexSplitter(valid)`, in a `DataBlock` (`ImageDataLoaders.from_df` ignores `splitter`)')
-    if path: check_exportable(learn)
-    else: factory.keep()
-    values = train_by(learn, *how)
-    with learn.no_bar(), learn.no_logging(): preds, targs = learn.get_preds()
-    if not isinstance(preds, Tensor) or not isinstance(targs, Tensor): raise TypeError(f'cross_validate: predictions are {type(preds).__name__}, targets {type(targs).__name__}; it works with Learners that have one output and one target')
-    preds, targs = (t.detach().cpu().as_subclass(Tensor) for t in (preds, targs))
-    done = dict(preds=preds, targs=targs, values=values, vocab=class_vocab(learn), of=of)
-    if not path: return learn, done
-    export_member(learn, files[0])
-    write_checkpoint(done, files[1])
-    return files[0], done
+            _check_predictions(i, done, found[0], None if given is None else given[valid])
+            rows.append(dict(fold=i, n_train=len(train), n_valid=len(valid), **done['values']))
+    return CrossValidation(pd.DataFrame(rows), *_in_items_order(splits, found), splits, members)
