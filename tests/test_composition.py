@@ -449,7 +449,8 @@ def page():
     lines = ['# What works together', '',
              'Written by `tests/test_composition.py`, which trains every pair with a Learner and with a plain PyTorch loop '
              '(`tests/reference.py`) and compares all weights and buffers. *Works*: they differ by no more than rounding explains. How far '
-             'rounding carries is measured: the reference is trained again with the last bit of its weights moved in each step. In two processes each feature alone and each two callbacks are compared '
+             'rounding carries is measured: the reference is trained again with the last bit of its weights moved in each step. '
+             'In two processes each feature alone and each two callbacks are compared '
              '(the second one in its weights; fastai\'s `lr_find` hangs there, with or without callbacks). '
              'With each feature, too, a training is broken off and resumed by `Checkpoint`, and one whose weights are lost is put back '
              'by `Rollback`.', '',

@@ -1,5 +1,4 @@
 "The building blocks that callbacks and recipes share, for callbacks of your own and for plain PyTorch loops"
-# ruff: noqa: F403
 from types import ModuleType as _Module
 
 from fastai_recipes.core.checks import *
