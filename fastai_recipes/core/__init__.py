@@ -1,6 +1,6 @@
 "The building blocks that callbacks and recipes share, for callbacks of your own and for plain PyTorch loops"
 from fastai_recipes.core import (checks, factory, fit, metrics, processes, rng, sample_loss, second_pass, snapshot,
-                                 tensors)
+                                 tensors, weight_average)
 from fastai_recipes.core.checks import *
 from fastai_recipes.core.factory import *
 from fastai_recipes.core.fit import *
@@ -11,6 +11,8 @@ from fastai_recipes.core.sample_loss import *
 from fastai_recipes.core.second_pass import *
 from fastai_recipes.core.snapshot import *
 from fastai_recipes.core.tensors import *
+from fastai_recipes.core.weight_average import *
 
-__all__ = [name for room in (checks, factory, fit, metrics, processes, rng, sample_loss, second_pass, snapshot, tensors)
+__all__ = [name for room in (checks, factory, fit, metrics, processes, rng, sample_loss, second_pass, snapshot, tensors,
+                                     weight_average)
            for name in room.__all__]
