@@ -25,6 +25,6 @@ from fastai_recipes.recipes.seeds import compare, plot_runs, refit_at_best_epoch
 from fastai_recipes.recipes.transfer import timm_splitter
 from fastai_recipes.recipes.tuning import tune
 import fastai_recipes.recipes.batch_size, fastai_recipes.recipes.distillation  # methods of Learner
-import fastai_recipes.recipes.guards, fastai_recipes.recipes.schedules
+import fastai_recipes.recipes.guards, fastai_recipes.recipes.noise_scale, fastai_recipes.recipes.schedules
 
 __all__ = [o for o in dir() if not o.startswith('_') and o != 'fastai_recipes']
