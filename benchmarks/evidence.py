@@ -342,7 +342,7 @@ SETUPS = {
         'fit_warmup_cos': ('schedules', fitted(lambda learn, run: learn.fit_warmup_cos(run.epochs, run.lr))),
         'fit_cos_restarts': ('schedules', fitted(restarts)),
         'fit_plateau': ('schedules', fitted(lambda learn, run: learn.fit_plateau(run.epochs, run.lr, monitor='train_loss', tail=.2))),
-        'the batch of bs_find()': ('batch_size', found_batch),
+        'the batch of bs_find()': ('noise_scale', found_batch),
         **{f'opt_func({name!r})': ('optimizers', with_cbs(opt_func=opt_func(name))) for name in ('ranger', 'lion', 'adabelief')}}),
     'wrong': (WRONG, 'plain', PLAIN, {k: v for k, v in TRICKS.items() if 'AWP' not in k and ' and ' not in k} | {'without what label_errors() flags': ('diagnosis', cleaned)}),
     'constant': (CONSTANT, 'plain', constant(), {'EMA()': ('averaging', constant(EMA)), 'SWA()': ('averaging', constant(SWA)), 'SAM() and EMA()': ('sam averaging', constant(SAM, EMA))}),

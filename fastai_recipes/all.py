@@ -18,14 +18,15 @@ from fastai_recipes.recipes.diagnosis import (class_report, confused_pairs, labe
                                               pseudo_labels, to_label, top_losses_frame)
 from fastai_recipes.recipes.ensemble import Ensemble
 from fastai_recipes.recipes.folds import cross_validate
+from fastai_recipes.recipes.gradient_check import check_gradients
 from fastai_recipes.recipes.ray import ray_space, ray_trainable
-from fastai_recipes.recipes.sanity import check_gradients
 from fastai_recipes.recipes.search_space import search_space
 from fastai_recipes.recipes.seeds import compare, plot_runs, refit_at_best_epoch, train_seeds
 from fastai_recipes.recipes.snapshots import snapshot_ensemble, soup
 from fastai_recipes.recipes.transfer import timm_splitter
 from fastai_recipes.recipes.tuning import tune
 import fastai_recipes.recipes.batch_size, fastai_recipes.recipes.distillation  # methods of Learner
-import fastai_recipes.recipes.guards, fastai_recipes.recipes.schedules
+import fastai_recipes.recipes.guards, fastai_recipes.recipes.noise_scale, fastai_recipes.recipes.sanity
+import fastai_recipes.recipes.schedules
 
 __all__ = [o for o in dir() if not o.startswith('_') and o != 'fastai_recipes']
