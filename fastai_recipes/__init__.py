@@ -19,10 +19,12 @@
 
 Modules:
 
-- `fastai_recipes.callbacks.averaging`: Averages of the weights that training passes through: less noise than the last step, at the price of one copy.
-- `fastai_recipes.callbacks.awp`: Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
+- `fastai_recipes.callbacks.averaging`: Averages of the weights that training passes through: they have less noise than the last step, and cost one copy.
+- `fastai_recipes.callbacks.awp`: Adversarial weight perturbation adds the gradient at slightly worse weights, as Kaggle's NLP winners do.
 - `fastai_recipes.callbacks.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
 - `fastai_recipes.callbacks.checkpoint`: A training run that was killed resumes where it stopped, bit for bit.
+- `fastai_recipes.callbacks.gradient_noise`: Record the gradient's noise scale during training.
+- `fastai_recipes.callbacks.layer_stats`: Record how far each layer moves, its gradient's norm, and histograms of its outputs and gradients.
 - `fastai_recipes.callbacks.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
 - `fastai_recipes.callbacks.weighting`: Draw the items of rare classes more often, in a Learner that exists; its data stays as it was.
 - `fastai_recipes.core.checks`: Checks that refuse a wrong argument early, and say what was given, what is allowed and what to do.
@@ -37,16 +39,19 @@ Modules:
 - `fastai_recipes.core.second_pass`: Running the current batch again, and a base class for callbacks that compute a step's gradient at other weights.
 - `fastai_recipes.core.snapshot`: Everything of a Learner that training changes, kept and restored; training runs that leave no trace.
 - `fastai_recipes.core.tensors`: A model's tensors: their names, averages, finiteness, values that are restored, BatchNorm on hold, parts of a batch.
+- `fastai_recipes.core.weight_average`: A base for callbacks that average weights: it decides which weights the model has at which time.
 - `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
 - `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
-- `fastai_recipes.recipes.batch_size`: The largest batch that fits into memory, and the one that the gradient's noise makes worth while.
+- `fastai_recipes.recipes.batch_size`: Find the largest batch that fits into memory, and train with more items per step than fit.
 - `fastai_recipes.recipes.combination`: Predictions of several models become one: averaged probabilities, logits or ranks, with weights that fit out-of-fold predictions.
 - `fastai_recipes.recipes.diagnosis`: What a trained model gets wrong and how sure it is, which labels to doubt, and which to ask for next.
 - `fastai_recipes.recipes.distillation`: One model learns from several: from the targets, and from what a teacher predicts for each batch.
 - `fastai_recipes.recipes.ensemble`: Several models that predict as one: Learners and exported files, each with its own data preparation.
 - `fastai_recipes.recipes.folds`: Cross-validation that predicts each item with a model that has not seen it, and keeps the models of the folds.
+- `fastai_recipes.recipes.gradient_check`: Compare a model's gradients with finite differences in float64.
 - `fastai_recipes.recipes.guards`: Training that survives a NaN, an overflow or a divergence: the three guards together.
-- `fastai_recipes.recipes.sanity`: Whether a training is sound: can the model fit one batch, are its gradients right, does each layer move?
+- `fastai_recipes.recipes.noise_scale`: Find the batch size at which the noise of a batch's gradient is as large as the gradient itself.
+- `fastai_recipes.recipes.sanity`: Check whether training is sound: can the model fit one batch, and does each layer move?
 - `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
 - `fastai_recipes.recipes.seeds`: Is a gain real? Training runs over several seeds, their differences with confidence intervals, and a refit that ends at the best epoch.
 - `fastai_recipes.recipes.snapshots`: Several models from one training run, and one model from several: snapshots at the ends of cycles, and means of weights.

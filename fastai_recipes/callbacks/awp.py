@@ -1,6 +1,6 @@
-"""Adversarial weight perturbation: add the gradient at slightly worse weights, tensor by tensor, as Kaggle's NLP winners do.
+"""Adversarial weight perturbation adds the gradient at slightly worse weights, as Kaggle's NLP winners do.
 
-**When to use it.** Fine-tuning transformers on small or noisy data, where it is worth a few thousandths; usually from the second epoch on, when the gradients mean something: `start=0.2` or more. `adv_lr` of 1e-5 to 1 and `adv_eps` of 1e-3 to 1e-1 have all been used; the defaults are mild. **When not.** Where time is short: from `start` on, a step costs two passes. `SAM` moves all weights by one common radius and replaces the gradient; `AWP` moves each tensor relative to its own norm and adds. Use one of them, not both.
+**When to use it.** For fine-tuning transformers on small or noisy data, where it is worth a few thousandths of the score. Begin when the gradients mean something, usually in the second epoch: `start=0.2` or more. `adv_lr` of 1e-5 to 1 and `adv_eps` of 1e-3 to 1e-1 have all been used; the defaults are mild. **When not.** Where time is short: from `start` on, a step costs two passes. `SAM` moves all weights by one common radius and replaces the gradient; `AWP` moves each tensor relative to its own norm and adds the two gradients. Use one of them, not both.
 
 With a `Learner`:
 
@@ -28,9 +28,10 @@ __all__ = ['awp_perturb_', 'AWP']
 
 # %% ../../nbs/callbacks/12_awp.ipynb #imports
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
-from ..core.checks import check_range
+from ..core.checks import check_range, refusal
 from ..core.fit import reached
 from ..core.second_pass import SecondPass
 from ..core.tensors import new_gradients, real_view, unwrapped, weights_put_back
@@ -43,7 +44,7 @@ def awp_perturb_(
     adv_eps:float=1e-2, # Bound of each element's change, relative to the element
     eps:float=1e-6, # Added to the norms
 ):
-    "Move each parameter tensor along its gradient"
+    "Move each parameter tensor along its gradient, each element within its bound"
     for p, g in ((real_view(p), real_view(p.grad)) for p in params):
         norms = [torch.linalg.vector_norm(o, dtype=torch.promote_types(o.dtype, torch.float32)) + eps for o in (p, g)]
         step, bound = g*(adv_lr*norms[0]/norms[1]).to(p.dtype), p.abs().mul_(adv_eps)
@@ -63,7 +64,8 @@ class AWP(SecondPass):
         check_range('AWP', 'adv_lr', adv_lr, lo=0)
         check_range('AWP', 'adv_eps', adv_eps, lo=0)
         check_range('AWP', 'start', start, lo=0, hi=1)
-        if not isinstance(names, str): raise ValueError(f"AWP: `names` is {names!r}; it must be a part of parameters' names, or '' for all")
+        if not isinstance(names, str):
+            raise refusal('AWP', 'names', names, "a part of parameters' names, or '' for all")
         self.adv_lr, self.adv_eps, self.start, self.names = adv_lr, adv_eps, start, names
         self._init_state()
 
@@ -72,22 +74,31 @@ class AWP(SecondPass):
         "Is this an AWP step?"
         return super().due and reached(self.learn, self.start)
 
-    def before_train(self):
-        super().before_train()
-        if not self._chosen():
-            names = [n for n, _ in unwrapped(self.learn.model).named_parameters()]
-            raise ValueError(f"AWP: `names` is {self.names!r}, which no parameter's name contains; they are {names[:8]}"
-                             f"{' and others' if len(names) > 8 else ''}. Use '' for all.")
+# %% ../../nbs/callbacks/12_awp.ipynb #second
+@patch
+def _chosen_ids(self:AWP):
+    "Return the ids of the parameters one of whose names contains `names`"
+    named = unwrapped(self.learn.model).named_parameters(remove_duplicate=False)
+    return {id(p) for n, p in named if self.names in n}
 
-    def _chosen(self): return {id(p) for n, p in unwrapped(self.learn.model).named_parameters(remove_duplicate=False) if self.names in n}
+@patch
+def second_step(self:AWP,
+    params:list[Tensor], # The optimizer's parameters that have gradients
+):
+    "Add the gradients at the perturbed weights to those at the weights"
+    chosen = self._chosen_ids()
+    moved, first = [p for p in params if id(p) in chosen], [p.grad for p in params]
+    with weights_put_back(moved, self.kept):
+        awp_perturb_(moved, self.adv_lr, self.adv_eps)
+        with new_gradients(params): self.second_gradient()   # apart from the first, as only the second is unscaled now
+    torch._foreach_add_([p.grad for p in params], first)
 
-    def second_step(self,
-        params:list[Tensor], # The optimizer's parameters that have gradients
-    ):
-        "The gradients of both passes, added"
-        chosen = self._chosen()
-        moved, first = [p for p in params if id(p) in chosen], [p.grad for p in params]
-        with weights_put_back(moved, self.kept):
-            awp_perturb_(moved, self.adv_lr, self.adv_eps)
-            with new_gradients(params): self.second_gradient()   # apart from the first, as only the second is unscaled now
-        torch._foreach_add_([p.grad for p in params], first)
+# %% ../../nbs/callbacks/12_awp.ipynb #before-train
+@patch
+def before_train(self:AWP):
+    "Refuse `names` that no parameter's name contains"
+    SecondPass.before_train(self)
+    if self._chosen_ids(): return
+    names = [n for n, _ in unwrapped(self.learn.model).named_parameters()]
+    raise refusal('AWP', 'names', self.names, "a part of at least one parameter's name",
+                  f"The names are {names[:8]}{' and others' if len(names) > 8 else ''}. Use '' for all.")

@@ -1,6 +1,6 @@
 """Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
 
-**When to use it.** Image and tabular models that fit their training data and should generalise better, small data sets, noisy labels; `rho=0.05` is a good first value, 0.02 to 0.2 the useful range. `adaptive=True` (ASAM) measures the neighbourhood relative to each weight, so that it does not change when layers are rescaled; it wants a larger `rho`, 0.5 to 2. **When not.** Where time is short: a SAM step costs two forward and two backward passes. `every=k` takes the second pass only in each k-th step. Models that underfit gain nothing.
+**When to use it.** For image and tabular models that fit their training data and should generalise better, for small data sets, and for noisy labels. Begin with `rho=0.05`; 0.02 to 0.2 is the useful range. `adaptive=True` (ASAM) measures the neighbourhood relative to each weight, so that rescaling a layer does not change it; it wants a larger `rho`, 0.5 to 2. **When not.** Where time is short: a SAM step costs two forward and two backward passes, and `every=k` takes the second pass only in each k-th step. Models that underfit gain nothing.
 
 With a `Learner`:
 
@@ -29,14 +29,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
-from ..core.checks import check_choice, check_range
+from ..core.checks import check_choice, check_range, refusal
 from ..core.fit import grad_scaler, reached
 from ..core.second_pass import SecondPass
 from ..core.tensors import new_gradients, real_view, weights_put_back
 
-# %% ../../nbs/callbacks/10_sam.ipynb #ascent
+# %% ../../nbs/callbacks/10_sam.ipynb #climb
 @torch.no_grad()
 def sam_climb_(
     params:list[Tensor], # Parameters with gradients; changed in place to w + e(w); their gradients may be overwritten
@@ -54,6 +55,7 @@ def sam_climb_(
     torch._foreach_addcmul_(params, e_w, [scale]*len(params))          # w + e(w), in one pass over the memory
     return norm
 
+# %% ../../nbs/callbacks/10_sam.ipynb #ascent
 @contextmanager
 def sam_ascent(
     params:list[Tensor], # Parameters; those that have gradients are perturbed
@@ -62,9 +64,11 @@ def sam_ascent(
     eps:float=1e-12, # Added to the norm
     kept:dict|None=None, # Memory for the copy of the weights, to be used again in the next step; fresh if None
 ) -> Iterator[None]: # A context in which `params` are at the worst point, without gradients, for a second backward pass
-    "The second pass of SAM; afterwards the weights are as before, to the bit, and the gradients are those of the worst point"
+    "Run the second pass, the body, at the worst point; then restore the weights bit for bit and keep the new gradients"
     params = [p for p in params if p.grad is not None]
-    if not params: yield; return
+    if not params:
+        yield
+        return
     with weights_put_back(params, kept):
         sam_climb_(params, rho, adaptive, eps)
         with new_gradients(params): yield
@@ -79,8 +83,8 @@ class SAM(SecondPass):
         every:int=1, # Take the second pass in each `every`-th optimizer step, plain steps in between; at least 1
         start:float=0., # Begin after this fraction of the training, in [0, 1]; plain steps before
         end:float=1., # Stop after this fraction of the training, in [`start`, 1]; plain steps after
-        groups:list[int]|None=None, # Indices of the parameter groups that are perturbed, which may count from the end; all if None
-        local:bool=False, # Distributed: climb with each process' own gradient (the paper's m-sharpness) instead of the average
+        groups:list[int]|None=None, # Indices of the perturbed parameter groups, negative ones from the end; all if None
+        local:bool=False, # Distributed: climb with each process' own gradient (m-sharpness), not with the average
     ):
         check_range('SAM', 'rho', rho, lo=0)
         check_choice('SAM', 'adaptive', adaptive, (True, False))
@@ -89,7 +93,8 @@ class SAM(SecondPass):
         check_range('SAM', 'start', start, lo=0, hi=1)
         check_range('SAM', 'end', end, lo=start, hi=1)
         for g in groups or []: check_range('SAM', 'groups', g, integer=True)
-        if groups == []: raise ValueError('SAM: `groups` is []; it must name at least one parameter group, or be None for all')
+        if groups == []:
+            raise refusal('SAM', 'groups', groups, 'None for all, or name at least one parameter group')
         check_choice('SAM', 'local', local, (True, False))
         self.rho, self.adaptive, self.eps, self.every, self.start, self.end = rho, adaptive, eps, every, start, end
         self.groups, self.local = groups, local
@@ -101,32 +106,48 @@ class SAM(SecondPass):
         within = reached(self.learn, self.start) and (self.end == 1 or not reached(self.learn, self.end))
         return super().due and within and (self.n_steps + 1) % self.every == 0
 
-    def before_train(self):
-        super().before_train()
-        n = len(self.learn.opt.param_lists)
-        for g in self.groups or []: check_range('SAM', 'groups', g, lo=-n, hi=n-1, integer=True)
-        if self.local and grad_scaler(self.learn):
-            raise ValueError('SAM: `local` is True under a GradScaler; processes would disagree about an overflow of their own gradient, '
-                             'and wait for each other forever. Use bf16, or `local=False`.')
+# %% ../../nbs/callbacks/10_sam.ipynb #second
+@patch
+def _perturbed(self:SAM, params):
+    "Return those of `params` that belong to the chosen parameter groups"
+    if self.groups is None: return params
+    chosen = {id(p) for g in self.groups for p in self.learn.opt.param_lists[g]}
+    return [p for p in params if id(p) in chosen]
 
-    def before_batch(self):
-        super().before_batch()
-        if self.local: self._sync(not self.now)
+@patch
+def second_step(self:SAM,
+    params:list[Tensor], # The optimizer's parameters that have gradients
+):
+    "Replace the gradients at the weights by those at the worst point"
+    moved = self._perturbed(params)
+    with sam_ascent(moved, self.rho, self.adaptive, self.eps, self.kept), new_gradients(params): self.second_gradient()
 
-    def after_backward(self):
-        super().after_backward()
-        if self.local: self._sync(True)
+# %% ../../nbs/callbacks/10_sam.ipynb #before-train
+@patch
+def before_train(self:SAM):
+    "Refuse groups that the optimizer does not have, and `local` under a `GradScaler`"
+    SecondPass.before_train(self)
+    n = len(self.learn.opt.param_lists)
+    for g in self.groups or []: check_range('SAM', 'groups', g, lo=-n, hi=n-1, integer=True)
+    if self.local and grad_scaler(self.learn):
+        raise refusal('SAM', 'local', self.local, 'False under a GradScaler',
+                      'Processes would disagree about an overflow of their own gradient, and wait for each other '
+                      'forever. Use bf16, or `local=False`.')
 
-    def _sync(self, on):
-        "Let gradients be averaged over processes, or keep them local from the next forward pass on"
-        if hasattr(self.learn.model, 'require_backward_grad_sync'): self.learn.model.require_backward_grad_sync = on
+# %% ../../nbs/callbacks/10_sam.ipynb #local
+@patch
+def _sync_gradients(self:SAM, on):
+    "From the next forward pass on average gradients over processes, or keep them local"
+    if hasattr(self.learn.model, 'require_backward_grad_sync'): self.learn.model.require_backward_grad_sync = on
 
-    def second_step(self,
-        params:list[Tensor], # The optimizer's parameters that have gradients
-    ):
-        "The gradients at the worst point, in place of those at the weights"
-        if self.groups is not None:
-            chosen = {id(p) for g in self.groups for p in self.learn.opt.param_lists[g]}
-            moved = [p for p in params if id(p) in chosen]
-        else: moved = params
-        with sam_ascent(moved, self.rho, self.adaptive, self.eps, self.kept), new_gradients(params): self.second_gradient()
+@patch
+def before_batch(self:SAM):
+    "Keep the first pass' gradient local if asked for"
+    SecondPass.before_batch(self)
+    if self.local: self._sync_gradients(not self.now)
+
+@patch
+def after_backward(self:SAM):
+    "Average gradients again"
+    SecondPass.after_backward(self)
+    if self.local: self._sync_gradients(True)
