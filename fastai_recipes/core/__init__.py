@@ -1,11 +1,6 @@
 "The building blocks that callbacks and recipes share, for callbacks of your own and for plain PyTorch loops"
-<<<<<<< HEAD
 from types import ModuleType as _Module
 
-=======
-from fastai_recipes.core import (checks, factory, fit, metrics, processes, rng, sample_loss, second_pass, snapshot,
-                                 tensors, weight_average)
->>>>>>> h2
 from fastai_recipes.core.checks import *
 from fastai_recipes.core.factory import *
 from fastai_recipes.core.files import *
@@ -20,10 +15,4 @@ from fastai_recipes.core.snapshot import *
 from fastai_recipes.core.tensors import *
 from fastai_recipes.core.weight_average import *
 
-<<<<<<< HEAD
 __all__ = [k for k, v in list(globals().items()) if not k.startswith('_') and not isinstance(v, _Module)]
-=======
-__all__ = [name for room in (checks, factory, fit, metrics, processes, rng, sample_loss, second_pass, snapshot, tensors,
-                                     weight_average)
-           for name in room.__all__]
->>>>>>> h2
