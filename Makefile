@@ -42,6 +42,7 @@ test-all: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/ruff check fastai_recipes --config line-length=120
 
 new: $(INSTALLED)
 	$(BIN)/python docs/new.py $(NAME)

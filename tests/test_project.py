@@ -60,7 +60,9 @@ def test_readme_is_index():
     assert (ROOT/'README.md').read_text(encoding='utf-8') == readme(), 'README.md is not what nbs/index.ipynb gives; run `make export`'
 
 
-def test_ruff(): sh(BIN/'ruff', 'check', '.')
+def test_ruff():
+    sh(BIN/'ruff', 'check', '.')
+    sh(BIN/'ruff', 'check', 'fastai_recipes', '--config', 'line-length=120')
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.name)
