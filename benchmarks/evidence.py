@@ -350,8 +350,8 @@ SETUPS = {
         "WeightedSampling('sqrt')": ('weighting', with_cbs(partial(WeightedSampling, 'sqrt'))),
         "WeightedSampling('balanced')": ('weighting', with_cbs(partial(WeightedSampling, 'balanced'))),
         "WeightedSampling('balanced', schedule=SchedLin(0, 1))": ('weighting', with_cbs(partial(WeightedSampling, 'balanced', schedule=SchedLin(0, 1)))),
-        "class_weights('sqrt') in the loss": ('weighting losses', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'sqrt')))),
-        "class_weights('inverse') in the loss": ('weighting losses', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'inverse')))),
+        "class_weights('sqrt') in the loss": ('weighting losses targets', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'sqrt')))),
+        "class_weights('inverse') in the loss": ('weighting losses targets', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'inverse')))),
         'MultiClassFocalLoss()': ('weighting losses', with_loss(lambda y: MultiClassFocalLoss())),
         "MultiClassFocalLoss(weight=class_weights('sqrt'))": ('weighting losses', with_loss(lambda y: MultiClassFocalLoss(weight=class_weights(y, 'sqrt'))))}),
     'transfer': (TRANSFER, 'fine_tune', transfer(fine_tune), {

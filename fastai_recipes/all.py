@@ -1,8 +1,8 @@
 "What README names: `from fastai_recipes.all import *`. Building blocks are in `fastai_recipes.core`"
-from fastai_recipes.losses import (AsymmetricLoss, MultiClassFocalLoss, MultiLabelFocalLoss, OneVsAllBCE, PolyLoss,
-                                   class_weights, sample_weights)
+from fastai_recipes.losses import AsymmetricLoss, MultiClassFocalLoss, MultiLabelFocalLoss, OneVsAllBCE, PolyLoss
 from fastai_recipes.optimizers import list_opts, opt_func
 from fastai_recipes.splits import GroupSplitter, MultiLabelSplitter, kfold_splits
+from fastai_recipes.targets import class_weights, sample_weights
 from fastai_recipes.callbacks.averaging import EMA, SWA
 from fastai_recipes.callbacks.awp import AWP
 from fastai_recipes.callbacks.batch_filter import BatchLossFilter
