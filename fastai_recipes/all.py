@@ -15,7 +15,7 @@ from fastai_recipes.callbacks.sam import SAM
 from fastai_recipes.callbacks.skip_non_finite import SkipNonFinite
 from fastai_recipes.callbacks.weighting import WeightedSampling
 from fastai_recipes.recipes.diagnosis import (class_report, confused_pairs, label_errors, metric_correlation,
-                                              pseudo_labels, to_label, top_losses_frame)
+                                              top_losses_frame)
 from fastai_recipes.recipes.ensemble import Ensemble, snapshot_ensemble, soup
 from fastai_recipes.recipes.folds import cross_validate
 from fastai_recipes.recipes.ray import ray_space, ray_trainable
@@ -24,7 +24,8 @@ from fastai_recipes.recipes.search_space import search_space
 from fastai_recipes.recipes.seeds import compare, plot_runs, refit_at_best_epoch, train_seeds
 from fastai_recipes.recipes.transfer import timm_splitter
 from fastai_recipes.recipes.tuning import tune
+from fastai_recipes.recipes.unlabelled import pseudo_labels, to_label
 import fastai_recipes.recipes.batch_size, fastai_recipes.recipes.distillation  # methods of Learner
-import fastai_recipes.recipes.guards, fastai_recipes.recipes.schedules
+import fastai_recipes.recipes.guards, fastai_recipes.recipes.learning_rate, fastai_recipes.recipes.schedules
 
 __all__ = [o for o in dir() if not o.startswith('_') and o != 'fastai_recipes']
