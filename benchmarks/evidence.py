@@ -350,8 +350,8 @@ SETUPS = {
         "WeightedSampling('sqrt')": ('weighting', with_cbs(partial(WeightedSampling, 'sqrt'))),
         "WeightedSampling('balanced')": ('weighting', with_cbs(partial(WeightedSampling, 'balanced'))),
         "WeightedSampling('balanced', schedule=SchedLin(0, 1))": ('weighting', with_cbs(partial(WeightedSampling, 'balanced', schedule=SchedLin(0, 1)))),
-        "class_weights('sqrt') in the loss": ('weighting losses', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'sqrt')))),
-        "class_weights('inverse') in the loss": ('weighting losses', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'inverse')))),
+        "class_weights('sqrt') in the loss": ('weighting losses targets', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'sqrt')))),
+        "class_weights('inverse') in the loss": ('weighting losses targets', with_loss(lambda y: CrossEntropyLossFlat(weight=class_weights(y, 'inverse')))),
         'MultiClassFocalLoss()': ('weighting losses', with_loss(lambda y: MultiClassFocalLoss())),
         "MultiClassFocalLoss(weight=class_weights('sqrt'))": ('weighting losses', with_loss(lambda y: MultiClassFocalLoss(weight=class_weights(y, 'sqrt'))))}),
     'transfer': (TRANSFER, 'fine_tune', transfer(fine_tune), {
@@ -361,14 +361,14 @@ SETUPS = {
         "fine_tune_stages(lr='find')": ('transfer', transfer(partial(stages, lr='find'))),
         'fit_head()': ('transfer', transfer(head_only))}),
     'search': (SEARCH, "fastai's rate", PLAIN, {
-        'the rate of find_lr()': ('transfer', fitted(found_rate)), SWEPT: ('transfer', PLAIN), f'tune(n_trials={TRIALS})': ('tuning', tuned)}),
+        'the rate of find_lr()': ('learning_rate', fitted(found_rate)), SWEPT: ('learning_rate', PLAIN), f'tune(n_trials={TRIALS})': ('tuning', tuned)}),
     'many': (GENERAL, 'one model', PLAIN, {
         f'ensemble of {MEMBERS}': ('ensemble', ensemble), f'ensemble of {MEMBERS}, geometric': ('ensemble', partial(ensemble, how='geometric')),
         f'{MEMBERS} folds as an ensemble': ('ensemble', lambda run: folded(run).ensemble()),
         'snapshots of 5 cycles': ('ensemble', lambda run: snapshot_ensemble(run.learner(), 5, run.epochs//5, run.lr)),
         'distilled from the ensemble': ('ensemble', distilled), f'soup of {MEMBERS} fine-tunings': ('ensemble', souped)}),
     'stopping': (LONG, 'the best epoch kept', best_epoch, {'refit_at_best_epoch()': ('ensemble', refitted), 'all items, the last epoch': ('ensemble', PLAIN)}),
-    'few': (FEW, 'plain', PLAIN, {'pseudo_labels()': ('diagnosis', pseudo_labelled)}),
+    'few': (FEW, 'plain', PLAIN, {'pseudo_labels()': ('unlabelled', pseudo_labelled)}),
     'broken': (BROKEN, 'plain', PLAIN, {'SkipNonFinite()': ('guards', with_cbs(SkipNonFinite))}),
     'rate': (FAST, 'plain', PLAIN, {
         'Rollback()': ('guards', with_cbs(Rollback)), 'Rollback(every=10, threshold=2, lr_mult=0.001)': ('guards', with_cbs(BACK)),

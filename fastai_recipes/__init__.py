@@ -40,24 +40,28 @@ Modules:
 - `fastai_recipes.core.snapshot`: Everything of a Learner that training changes, kept and restored; training runs that leave no trace.
 - `fastai_recipes.core.tensors`: A model's tensors: their names, averages, finiteness, values that are restored, BatchNorm on hold, parts of a batch.
 - `fastai_recipes.core.weight_average`: A base for callbacks that average weights: it decides which weights the model has at which time.
-- `fastai_recipes.losses`: Class weights from targets, and losses for imbalanced classes that work in any loop and in every part of a `Learner`.
-- `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
+- `fastai_recipes.losses`: Losses for imbalanced classes and for several labels, which work in any loop and in every part of a `Learner`.
+- `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they respect freezing, rates per group, schedules, and `wd_bn_bias=False`.
 - `fastai_recipes.recipes.batch_size`: Find the largest batch that fits into memory, and train with more items per step than fit.
 - `fastai_recipes.recipes.combination`: Predictions of several models become one: averaged probabilities, logits or ranks, with weights that fit out-of-fold predictions.
-- `fastai_recipes.recipes.diagnosis`: What a trained model gets wrong and how sure it is, which labels to doubt, and which to ask for next.
+- `fastai_recipes.recipes.diagnosis`: What a trained model gets wrong, and how sure it is; which labels to doubt; whether validation predicts the test.
 - `fastai_recipes.recipes.distillation`: One model learns from several: from the targets, and from what a teacher predicts for each batch.
 - `fastai_recipes.recipes.ensemble`: Several models that predict as one: Learners and exported files, each with its own data preparation.
 - `fastai_recipes.recipes.folds`: Cross-validation that predicts each item with a model that has not seen it, and keeps the models of the folds.
 - `fastai_recipes.recipes.gradient_check`: Compare a model's gradients with finite differences in float64.
 - `fastai_recipes.recipes.guards`: Training that survives a NaN, an overflow or a divergence: the three guards together.
+- `fastai_recipes.recipes.learning_rate`: A reproducible `lr_find` that leaves the Learner unchanged.
 - `fastai_recipes.recipes.noise_scale`: Find the batch size at which the noise of a batch's gradient is as large as the gradient itself.
+- `fastai_recipes.recipes.predictions`: Predict each item once, with its index and its loss, and tell from the shapes what targets mean.
 - `fastai_recipes.recipes.sanity`: Check whether training is sound: can the model fit one batch, and does each layer move?
 - `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
 - `fastai_recipes.recipes.seeds`: Is a gain real? Training runs over several seeds, their differences with confidence intervals, and a refit that ends at the best epoch.
 - `fastai_recipes.recipes.snapshots`: Several models from one training run, and one model from several: snapshots at the ends of cycles, and means of weights.
-- `fastai_recipes.recipes.transfer`: Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
+- `fastai_recipes.recipes.transfer`: Fine-tuning stage by stage, parameter groups for timm's models, and the cheap baseline on cached features.
 - `fastai_recipes.recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
+- `fastai_recipes.recipes.unlabelled`: Labels that a model is sure enough of to train on, and the items that a person should label next.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
-- `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU."""
+- `fastai_recipes.targets`: Read the targets of any dataset, count the items of each class, and give rare classes more weight.
+- `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, exact training in float64, and mixed precision on a CPU."""
 
 __version__ = "0.1.0"

@@ -1,8 +1,8 @@
 "What README names: `from fastai_recipes.all import *`. Building blocks are in `fastai_recipes.core`"
-from fastai_recipes.losses import (AsymmetricLoss, MultiClassFocalLoss, MultiLabelFocalLoss, OneVsAllBCE, PolyLoss,
-                                   class_weights, sample_weights)
+from fastai_recipes.losses import AsymmetricLoss, MultiClassFocalLoss, MultiLabelFocalLoss, OneVsAllBCE, PolyLoss
 from fastai_recipes.optimizers import list_opts, opt_func
 from fastai_recipes.splits import GroupSplitter, MultiLabelSplitter, kfold_splits
+from fastai_recipes.targets import class_weights, sample_weights
 from fastai_recipes.callbacks.averaging import EMA, SWA
 from fastai_recipes.callbacks.awp import AWP
 from fastai_recipes.callbacks.batch_filter import BatchLossFilter
@@ -15,7 +15,7 @@ from fastai_recipes.callbacks.sam import SAM
 from fastai_recipes.callbacks.skip_non_finite import SkipNonFinite
 from fastai_recipes.callbacks.weighting import WeightedSampling
 from fastai_recipes.recipes.diagnosis import (class_report, confused_pairs, label_errors, metric_correlation,
-                                              pseudo_labels, to_label, top_losses_frame)
+                                              top_losses_frame)
 from fastai_recipes.recipes.ensemble import Ensemble
 from fastai_recipes.recipes.folds import cross_validate
 from fastai_recipes.recipes.gradient_check import check_gradients
@@ -25,8 +25,9 @@ from fastai_recipes.recipes.seeds import compare, plot_runs, refit_at_best_epoch
 from fastai_recipes.recipes.snapshots import snapshot_ensemble, soup
 from fastai_recipes.recipes.transfer import timm_splitter
 from fastai_recipes.recipes.tuning import tune
+from fastai_recipes.recipes.unlabelled import pseudo_labels, to_label
 import fastai_recipes.recipes.batch_size, fastai_recipes.recipes.distillation  # methods of Learner
-import fastai_recipes.recipes.guards, fastai_recipes.recipes.noise_scale, fastai_recipes.recipes.sanity
-import fastai_recipes.recipes.schedules
+import fastai_recipes.recipes.guards, fastai_recipes.recipes.learning_rate, fastai_recipes.recipes.noise_scale
+import fastai_recipes.recipes.sanity, fastai_recipes.recipes.schedules
 
 __all__ = [o for o in dir() if not o.startswith('_') and o != 'fastai_recipes']

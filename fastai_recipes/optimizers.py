@@ -1,6 +1,10 @@
-"""Optimizers by name, ready for a `Learner`: they honour freezing, rates per group, schedules, and `wd_bn_bias=False`.
+"""Optimizers by name, ready for a `Learner`: they respect freezing, rates per group, schedules, and `wd_bn_bias=False`.
 
-**When to use it.** To try another optimizer with one word: `Learner(..., opt_func=opt_func('lion', wd=0.1))`. Behind fastai's own `OptimWrapper` PyTorch's optimizers lose `wd_bn_bias=False` (norms and biases are decayed all the same), and those without momentum fail under `fit_one_cycle`; these do neither. The 8-bit ones keep a quarter of the optimizer's memory, with embeddings in 32 bits. **When not.** `Adam` is a good default. A new optimizer wants its own learning rate (see `list_opts()`), and comparisons at one rate say nothing.
+**When to use it.** To try another optimizer with one word: `Learner(..., opt_func=opt_func('lion', wd=0.1))`.
+Behind fastai's own `OptimWrapper`, PyTorch's optimizers lose `wd_bn_bias=False` (norms and biases are decayed all
+the same), and those without momentum fail under `fit_one_cycle`; the optimizers of this module do neither. The
+8-bit ones keep a quarter of the optimizer's memory, with embeddings in 32 bits. **When not.** `Adam` is a good
+default. A new optimizer needs its own learning rate (see `list_opts()`), and comparisons at one rate say nothing.
 
 ```python
 learn = Learner(dls, model, opt_func=opt_func('lamb', eps=1e-6))
@@ -25,6 +29,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 from fastai.optimizer import OptimWrapper, detuplify_pg, pytorch_hp_map, set_item_pg
+from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor, nn
 
@@ -38,74 +43,86 @@ class TorchOptimizer(OptimWrapper):
         params:list, # Parameters, or lists of them, as a Learner's splitter gives
         make:type, # Constructor of the optimizer, called with dicts of `params`
         hp_map:dict=pytorch_hp_map, # The optimizer's names of hyper-parameters to fastai's
-        centralize:bool=False, # Subtract from each gradient its mean over all but the first dimension (arXiv:2004.01461), with pytorch_optimizer
+        centralize:bool=False, # Subtract each gradient's mean over all but the first dimension (arXiv:2004.01461)?
         **kwargs, # For `make`
     ):
         params = L(params)
         self._lists = [list(o) for o in params] if isinstance(params[0], list | tuple | L) else [list(params)]
         self._no_wd, self._virtual = None, {}   # what a schedule sets and the optimizer lacks, by name, for each group
-        super().__init__([{'params': part} for o in self._lists for part in (o, [])], opt=make, hp_map=hp_map, **kwargs)
+        groups = [{'params': part} for o in self._lists for part in (o, [])]
+        super().__init__(groups, opt=make, hp_map=hp_map, **kwargs)
         self.centralize = centralize
 
-    def _split(self):
-        "Norms and biases, as they are marked, to the groups without weight decay"
-        no_wd = {id(p) for o in self._lists for p in o if not self.state[p].get('do_wd', True)} if self.state else set()
-        if no_wd == self._no_wd: return
-        self._no_wd, wd = no_wd, [h['wd'] for h in self.hypers]
-        for o, yes, no in zip(self._lists, self.opt.param_groups[::2], self.opt.param_groups[1::2], strict=True):
-            yes['params'], no['params'] = [p for p in o if id(p) not in no_wd], [p for p in o if id(p) in no_wd]
-        self.set_hyper('wd', wd)
+@patch(as_prop=True)
+def param_lists(self:TorchOptimizer) -> list[list[Tensor]]: # As the splitter gave them
+    "The Learner's groups"
+    return self._lists
 
-    @property
-    def hypers(self) -> list[dict]: # One for each of the Learner's groups, in fastai's names
-        "Hyper-parameters"
-        found = []
-        for i, group in enumerate(self.opt.param_groups[::2]):
-            known = {self.fwd_map.get(k, k): v for k, v in detuplify_pg(group).items()}
-            found.append({'wd': 0., **{k: v[i] for k, v in self._virtual.items()}, **known})
-        return found
+# %% ../nbs/04_optimizers.ipynb #separate
+@patch
+def _separate(self:TorchOptimizer):
+    "Move marked norms and biases to the groups without weight decay"
+    no_wd = {id(p) for o in self._lists for p in o if not self.state[p].get('do_wd', True)} if self.state else set()
+    if no_wd == self._no_wd: return
+    self._no_wd, wd = no_wd, [h['wd'] for h in self.hypers]
+    for o, yes, no in zip(self._lists, self.opt.param_groups[::2], self.opt.param_groups[1::2], strict=True):
+        yes['params'], no['params'] = [p for p in o if id(p) not in no_wd], [p for p in o if id(p) in no_wd]
+    self.set_hyper('wd', wd)
 
-    def _set_hyper(self, k, values):
-        name = self.bwd_map.get(k)
-        if name is None: self._virtual[k] = list(values); return
-        for v, yes, no in zip(values, self.opt.param_groups[::2], self.opt.param_groups[1::2], strict=True):
-            set_item_pg(yes, name, v)
-            set_item_pg(no, name, 0. if k == 'wd' else v)
+# %% ../nbs/04_optimizers.ipynb #hypers
+@patch(as_prop=True)
+def hypers(self:TorchOptimizer) -> list[dict]: # One for each of the Learner's groups, in fastai's names
+    "Hyper-parameters"
+    found = []
+    for i, group in enumerate(self.opt.param_groups[::2]):
+        known = {self.fwd_map.get(k, k): v for k, v in detuplify_pg(group).items()}
+        found.append({'wd': 0., **{k: v[i] for k, v in self._virtual.items()}, **known})
+    return found
 
-    @property
-    def param_lists(self) -> list[list[Tensor]]: # As the splitter gave them
-        "The Learner's groups"
-        return self._lists
+@patch
+def _set_hyper(self:TorchOptimizer, k, values):
+    "Set a hyper-parameter of fastai's name, one value for each group"
+    name = self.bwd_map.get(k)
+    if name is None:
+        self._virtual[k] = list(values)
+        return
+    for v, yes, no in zip(values, self.opt.param_groups[::2], self.opt.param_groups[1::2], strict=True):
+        set_item_pg(yes, name, v)
+        set_item_pg(no, name, 0. if k == 'wd' else v)
 
-    def step(self,
-        closure:Callable|None=None, # As the optimizer takes it
-    ):
-        "One step"
-        self._split()
-        if self.centralize:
-            from pytorch_optimizer import centralize_gradient
-            for o in self._lists:
-                for p in o:
-                    if p.grad is not None: centralize_gradient(p.grad)
-        self.opt.step(closure)
+# %% ../nbs/04_optimizers.ipynb #step
+@patch
+def step(self:TorchOptimizer,
+    closure:Callable|None=None, # As the optimizer takes it
+):
+    "Take one step"
+    self._separate()
+    if self.centralize:
+        from pytorch_optimizer import centralize_gradient
+        for p in (p for o in self._lists for p in o if p.grad is not None): centralize_gradient(p.grad)
+    self.opt.step(closure)
 
-    def clear_state(self):
-        "Forget momenta and the like; marks of norms and biases stay"
-        for o, _ in opt_layers(self.opt): o.state.clear()
+@patch
+def clear_state(self:TorchOptimizer):
+    "Forget momenta and the like; marks of norms and biases stay"
+    for o, _ in opt_layers(self.opt): o.state.clear()
 
-    def state_dict(self) -> dict: # Of the optimizer within
-        "To be saved"
-        self._split()
-        return self.opt.state_dict()
+# %% ../nbs/04_optimizers.ipynb #state-dict
+@patch
+def state_dict(self:TorchOptimizer) -> dict: # Of the PyTorch optimizer
+    "The state to save"
+    self._separate()
+    return self.opt.state_dict()
 
-    def load_state_dict(self,
-        state:dict, # As `state_dict` gave it
-    ):
-        "Go on"
-        self._split()
-        self.opt.load_state_dict(deepcopy(state))
+@patch
+def load_state_dict(self:TorchOptimizer,
+    state:dict, # As `state_dict` gave it
+):
+    "Continue from a saved state"
+    self._separate()
+    self.opt.load_state_dict(deepcopy(state))
 
-# %% ../nbs/04_optimizers.ipynb #registry
+# %% ../nbs/04_optimizers.ipynb #entry
 class _Opt(NamedTuple):
     source: str          # module
     cls: str             # constructor
@@ -116,6 +133,7 @@ class _Opt(NamedTuple):
     own: tuple = ()      # names that stay the optimizer's own, so that no schedule of `mom` turns them on
     eps: float|None = None   # instead of the constructor's
 
+# %% ../nbs/04_optimizers.ipynb #registry
 _BNB, _PO, _TIMM = 'bitsandbytes.optim', 'pytorch_optimizer', 'timm.optim'
 _OPTS = {
     'adam': _Opt('fastai.optimizer', 'Adam', 1e-3, '1412.6980'),
@@ -124,11 +142,13 @@ _OPTS = {
     'sgd_momentum': _Opt('torch.optim', 'SGD', 1e-1, '1609.04747', kwargs=dict(momentum=.9)),
     'sgd_nesterov': _Opt('torch.optim', 'SGD', 1e-1, '1609.04747', kwargs=dict(momentum=.9, nesterov=True)),
     'rmsprop': _Opt('torch.optim', 'RMSprop', 1e-3, '1308.0850', own=('momentum',)),
-    'ranger': _Opt(_PO, 'Ranger', 1e-2, '1908.03265, 1907.08610, 2004.01461', True, dict(use_gc=True)),
-    'ranger_nogc': _Opt('fastai.optimizer', 'ranger', 1e-2, '1908.03265, 1907.08610', True),
-    'rangeradabelief': _Opt(_TIMM, 'lookahead_radabelief', 1e-2, '2010.07468, 1907.08610, 2004.01461', True, dict(centralize=True), eps=1e-12),
-    'rangeradabelief_nogc': _Opt(_TIMM, 'lookahead_radabelief', 1e-2, '2010.07468, 1907.08610', True, eps=1e-12),
-    'ranger21': _Opt(_PO, 'Ranger21', 1e-3, '2106.13731', True, dict(num_iterations=1, disable_lr_scheduler=True)),
+    'ranger': _Opt(_PO, 'Ranger', 1e-2, '1908.03265, 1907.08610, 2004.01461', flat=True, kwargs=dict(use_gc=True)),
+    'ranger_nogc': _Opt('fastai.optimizer', 'ranger', 1e-2, '1908.03265, 1907.08610', flat=True),
+    'rangeradabelief': _Opt(_TIMM, 'lookahead_radabelief', 1e-2, '2010.07468, 1907.08610, 2004.01461', flat=True,
+                            kwargs=dict(centralize=True), eps=1e-12),
+    'rangeradabelief_nogc': _Opt(_TIMM, 'lookahead_radabelief', 1e-2, '2010.07468, 1907.08610', flat=True, eps=1e-12),
+    'ranger21': _Opt(_PO, 'Ranger21', 1e-3, '2106.13731', flat=True,
+                     kwargs=dict(num_iterations=1, disable_lr_scheduler=True)),
     'lamb': _Opt(_TIMM, 'lamb', 5e-3, '1904.00962'),
     'adafactor': _Opt(_TIMM, 'adafactor', 1e-2, '1804.04235'),
     'novograd': _Opt(_TIMM, 'novograd', 1e-2, '1905.11286'),
@@ -142,30 +162,30 @@ _OPTS = {
     'sgd8bit': _Opt(_BNB, 'SGD8bit', 1e-1, '2110.02861', kwargs=dict(momentum=.9)),
     'lamb8bit': _Opt(_BNB, 'LAMB8bit', 5e-3, '2110.02861, 1904.00962'),
 }
-_PIP = {'bitsandbytes': 'bitsandbytes', 'pytorch_optimizer': 'pytorch_optimizer', 'timm': 'timm'}
 
+# %% ../nbs/04_optimizers.ipynb #constructor
 def _constructor(name):
-    "The optimizer's class, or what makes it"
+    "The optimizer's class, or a function that makes the optimizer"
     o = _OPTS[name]
     package = o.source.split('.')[0]
     try: module = importlib.import_module(o.source)
-    except ImportError as e: raise ImportError(f'the optimizer {name!r} needs {package}: pip install {_PIP[package]}') from e
-    if o.source == _TIMM: return partial(_timm, module, o.cls)
-    if o.source == _BNB: return partial(_bnb, getattr(module, o.cls))
+    except ImportError as e: raise ImportError(f'the optimizer {name!r} needs {package}: pip install {package}') from e
+    if o.source == _TIMM: return partial(module.create_optimizer_v2, opt=o.cls, filter_bias_and_bn=False)
+    if o.source == _BNB: return partial(_make_bnb, getattr(module, o.cls))
     return getattr(module, o.cls)
 
-def _timm(module, cls, params, **kwargs): return module.create_optimizer_v2(params, cls, filter_bias_and_bn=False, **kwargs)
-
-def _bnb(cls, params, **kwargs):
-    "In 8 bits, but for the weights of embeddings; each optimizer for itself, where bitsandbytes keeps such exceptions for all"
+def _make_bnb(cls, params, **kwargs):
+    "An optimizer of bitsandbytes, in 8 bits but for the weights of embeddings"
     opt = cls(params, **kwargs)
-    embeddings, config = {id(m.weight) for m in gc.get_objects() if issubclass(type(m), nn.Embedding | nn.EmbeddingBag)}, opt.get_config
+    embeddings = {id(m.weight) for m in gc.get_objects() if issubclass(type(m), nn.Embedding | nn.EmbeddingBag)}
+    config = opt.get_config
     def get_config(gindex, pindex, group):
         found = config(gindex, pindex, group)
         return dict(found, optim_bits=32) if id(opt.param_groups[gindex]['params'][pindex]) in embeddings else found
     opt.get_config = get_config
     return opt
 
+# %% ../nbs/04_optimizers.ipynb #opt-func
 class opt_func:
     "Makes an optimizer for a `Learner`"
     def __init__(self,
@@ -173,38 +193,47 @@ class opt_func:
         **hypers, # In fastai's names (`mom`, `sqr_mom`, `wd`, `eps`), others as the optimizer calls them
     ):
         check_choice('opt_func', 'name', name, tuple(_OPTS))
-        self.name, self.hypers, self._make = name, hypers, None
+        self.name, self.hypers = name, hypers
         _constructor(name)   # fails here, where the name is, if a package is missing
 
-    def __repr__(self): return f"opt_func({', '.join([repr(self.name), *(f'{k}={v!r}' for k, v in self.hypers.items())])})"
+    def __repr__(self):
+        given = [repr(self.name), *(f'{k}={v!r}' for k, v in self.hypers.items())]
+        return f"opt_func({', '.join(given)})"
 
     def __call__(self,
         params:list, # As a Learner's splitter gives them
         **hypers, # `lr`, and others that take the place of those that were given before
     ): # fastai's own `Optimizer`, or a `TorchOptimizer`
-        "The optimizer for these parameters"
+        "Make the optimizer for these parameters"
         o, make, hypers = _OPTS[self.name], _constructor(self.name), {**self.hypers, **hypers}
         if o.source == 'fastai.optimizer': return make(params, **{**o.kwargs, **hypers})
         fastais = {k: hypers.pop(k) for k in ('mom', 'sqr_mom', 'wd', 'eps') if k in hypers}
         if o.eps is not None: fastais.setdefault('eps', o.eps)
+        if o.source == _TIMM: fastais.setdefault('wd', 0.)
         hp_map = {k: v for k, v in pytorch_hp_map.items() if k not in o.own}
-        if 'wd' not in fastais and o.source == _TIMM: fastais['wd'] = 0.
         opt = TorchOptimizer(params, make, hp_map, **{'lr': o.lr, **o.kwargs, **hypers})
-        missing = [k for k, v in fastais.items() if k not in opt.bwd_map and v]
-        if missing: raise ValueError(f"opt_func: {self.name!r} has no {', '.join(missing)}; it has {', '.join(sorted(k for k, v in opt.hypers[0].items() if isinstance(v, float | int)))}")
+        _check_hypers(self.name, opt, fastais)
         for k, v in fastais.items(): opt.set_hyper(k, v)
         return opt
+
+def _check_hypers(name, opt, given):
+    "A `ValueError` if one is given that the optimizer does not have"
+    missing = [k for k, v in given.items() if k not in opt.bwd_map and v]
+    if not missing: return
+    known = sorted(k for k, v in opt.hypers[0].items() if isinstance(v, float | int))
+    raise ValueError(f"opt_func: {name!r} has no {', '.join(missing)}; it has {', '.join(known)}")
 
 # %% ../nbs/04_optimizers.ipynb #list
 def list_opts(
     measure:bool=True, # Measure the memory? Takes a step of each
-) -> pd.DataFrame: # Columns source, bytes_per_param (beside weight and gradient, for a large matrix), lr, eps, flat (wants a flat schedule), paper (arXiv)
-    "The optimizers that `opt_func` knows, by name"
+) -> pd.DataFrame: # Columns source, bytes_per_param, lr, eps, flat (wants a flat schedule), paper (on arXiv)
+    "List the optimizers that `opt_func` knows, by name"
     rows = {}
     for name, o in _OPTS.items():
         try: size, eps = _measured(name) if measure else (None, None)
         except ImportError: size, eps = None, None
-        rows[name] = dict(source=o.source.split('.')[0], bytes_per_param=size, lr=o.lr, eps=eps, flat=o.flat, paper=o.paper)
+        package = o.source.split('.')[0]
+        rows[name] = dict(source=package, bytes_per_param=size, lr=o.lr, eps=eps, flat=o.flat, paper=o.paper)
     return pd.DataFrame.from_dict(rows, orient='index')
 
 def _measured(name):
@@ -215,6 +244,7 @@ def _measured(name):
     for _ in range(8):
         p.grad = torch.ones_like(p)/128
         opt.step()
-    state = {id(t): t for o, names in opt_layers(opt) for k in names for t in nested_tensors(vars(o)[k]) if t.ndim and tuple(t.shape) != (256,)}   # no counters, no tables
+    tensors = (t for o, names in opt_layers(opt) for k in names for t in nested_tensors(vars(o)[k]))
+    state = {id(t): t for t in tensors if t.ndim and tuple(t.shape) != (256,)}   # no counters, no tables
     size = sum(t.numel()*t.element_size() for t in state.values())
     return round(size/p.numel(), 2), next((h for k, h in opt.hypers[0].items() if k in ('eps', 'eps__0')), None)

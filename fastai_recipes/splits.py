@@ -1,6 +1,10 @@
 """Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
 
-**When to use it.** Items that belong together (the same patient, the same author, frames of a film) must not be in both the training and the validation set: `GroupSplitter`. Rare classes must be in both: fastai's `TrainTestSplitter(stratify=...)` does so for one label per item, `MultiLabelSplitter` for several. For cross-validation `kfold_splits` chooses scikit-learn's splitter from the targets and groups that it is given. **When not.** Data in time: train on the past and validate on the future, with fastai's `IndexSplitter`.
+**When to use it.** Items that belong together (the same patient, the same author, frames of a film) must not be in
+both the training and the validation set: `GroupSplitter`. Rare classes must be in both: fastai's
+`TrainTestSplitter(stratify=...)` does so for one label per item, `MultiLabelSplitter` for several. For
+cross-validation, `kfold_splits` chooses scikit-learn's splitter from the targets and groups that it is given.
+**When not.** Data in time: train on the past and validate on the future, with fastai's `IndexSplitter`.
 
 ```python
 DataBlock(..., splitter=GroupSplitter('patient'))                # a column of the data frame, or one group per item
@@ -26,23 +30,26 @@ from torch import Tensor
 from .core.checks import check_range
 
 # %% ../nbs/03_splits.ipynb #per-item
-def _array(values, who, name):
-    "One value, or one row of labels, for each item"
-    values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if not values.ndim or not len(values): raise ValueError(f'{who}: `{name}` has shape {values.shape}; it must hold one entry for each item')
-    return values
-
-def _per_item(what, items, who, name):
-    "What a splitter was given for its items: a column, a function of an item, or a sequence"
+def _item_values(what, items, who, name):
+    "One value, or one row of labels, for each of `items`, from a column, a function of an item, or a sequence"
     if isinstance(what, str) and not isinstance(items, pd.DataFrame):
-        raise ValueError(f'{who}: `{name}` is {what!r}, the name of a column, and the items are a {type(items).__name__}; they must be a data frame')
+        raise ValueError(f'{who}: `{name}` is {what!r}, the name of a column, and the items are a '
+                         f'{type(items).__name__}; they must be a data frame')
     if isinstance(what, str): what = items[what]
     elif callable(what): what = [what(o) for o in (items.itertuples() if isinstance(items, pd.DataFrame) else items)]
-    values = _array(what, who, name)
-    if len(values) != len(items): raise ValueError(f'{who}: `{name}` has {len(values)} entries, and there are {len(items)} items')
-    return values
+    values = _item_array(what, who, name)
+    if len(values) == len(items): return values
+    raise ValueError(f'{who}: `{name}` has {len(values)} entries, and there are {len(items)} items')
 
+def _item_array(values, who, name):
+    "As an array; a `ValueError` if it is empty"
+    values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if values.ndim and len(values): return values
+    raise ValueError(f'{who}: `{name}` has shape {values.shape}; it must hold one entry for each item')
+
+# %% ../nbs/03_splits.ipynb #check-pct
 def _check_pct(who, valid_pct):
+    "A `ValueError` unless `valid_pct` is in (0, 1)"
     check_range(who, 'valid_pct', valid_pct, lo=0, hi=1, open_hi=True)
     if not valid_pct: raise ValueError(f'{who}: `valid_pct` is 0; it must be more')
 
@@ -56,18 +63,21 @@ def GroupSplitter(
     _check_pct('GroupSplitter', valid_pct)
     def split(items):
         from sklearn.model_selection import GroupShuffleSplit
-        found = _per_item(groups, items, 'GroupSplitter', 'groups')
+        found = _item_values(groups, items, 'GroupSplitter', 'groups')
         train, valid = next(GroupShuffleSplit(1, test_size=valid_pct, random_state=seed).split(found, groups=found))
         return L(train.tolist()), L(valid.tolist())
     return split
 
-# %% ../nbs/03_splits.ipynb #multi-splitter
+# %% ../nbs/03_splits.ipynb #iterstrat
 def _iterstrat():
+    "The splitters of `iterative-stratification`"
     try: from iterstrat import ml_stratifiers
     except ImportError as e:
-        raise ImportError('splits of items with several labels need `iterative-stratification`: pip install iterative-stratification') from e
+        raise ImportError('splits of items with several labels need `iterative-stratification`: '
+                          'pip install iterative-stratification') from e
     return ml_stratifiers
 
+# %% ../nbs/03_splits.ipynb #multi-splitter
 def MultiLabelSplitter(
     labels:Callable|Sequence|Tensor, # 0 and 1 of shape (items, classes), or a function that gives an item's
     valid_pct:float=.2, # Fraction of the items for validation, in (0, 1)
@@ -76,30 +86,41 @@ def MultiLabelSplitter(
     "Split so that each label has its share in both sets, by iterative stratification"
     _check_pct('MultiLabelSplitter', valid_pct)
     def split(items):
-        found = _per_item(labels, items, 'MultiLabelSplitter', 'labels')
-        if found.ndim != 2: raise ValueError(f'MultiLabelSplitter: `labels` has shape {found.shape}; it must be (items, classes)')
+        found = _item_values(labels, items, 'MultiLabelSplitter', 'labels')
+        if found.ndim != 2:
+            raise ValueError(f'MultiLabelSplitter: `labels` has shape {found.shape}; it must be (items, classes)')
         splitter = _iterstrat().MultilabelStratifiedShuffleSplit(1, test_size=valid_pct, random_state=seed)
         train, valid = next(splitter.split(found, found))
         return L(train.tolist()), L(valid.tolist())
     return split
 
+# %% ../nbs/03_splits.ipynb #fold-splitter
+def _fold_splitter(labels, grouped, classes):
+    "The class that splits: into folds of several labels, by group, by class, by both, or at random"
+    if labels: return _iterstrat().MultilabelStratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+    if grouped: return StratifiedGroupKFold if classes else GroupKFold
+    return StratifiedKFold if classes else KFold
+
+def _are_classes(y): return y.ndim == 1 and not (y.dtype.kind == 'f' and (y % 1).any())
+
 # %% ../nbs/03_splits.ipynb #folds
 def kfold_splits(
-    targets:Sequence|Tensor|int, # Classes of shape (items,), or labels as 0 and 1 of shape (items, classes); numbers or how many items: nothing to stratify by
+    targets:Sequence|Tensor|int, # Classes (items,), labels as 0 and 1 (items, classes), numbers, or how many items
     n_splits:int=5, # How many folds, at least 2
     groups:Sequence|None=None, # One for each item; a group is in one fold only
     seed:int=42, # Decides which item is in which fold
 ) -> list[tuple[list[int], list[int]]]: # For each fold the indices for training and for validation
-    "Folds for cross-validation: stratified by class or labels, by group, or both; each item is in one validation set"
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-    who, kwargs = 'kfold_splits', dict(shuffle=True, random_state=seed)
+    "Split into folds, stratified by class or labels, by group, or both; each item is in one validation set"
+    who, counted = 'kfold_splits', isinstance(targets, int)
     check_range(who, 'n_splits', n_splits, lo=2, integer=True)
-    y = np.zeros(targets) if isinstance(targets, int) else _array(targets, who, 'targets')
-    classes = y.ndim == 1 and not isinstance(targets, int) and not (y.dtype.kind == 'f' and (y % 1).any())
-    if groups is not None: groups = _per_item(groups, y, who, 'groups')
-    if y.ndim == 2 and groups is not None: raise ValueError(f'{who}: folds by group cannot be stratified by several labels; give one class for each item, or how many items there are')
+    y = np.zeros(targets) if counted else _item_array(targets, who, 'targets')
+    grouped, labels = groups is not None, y.ndim == 2
+    if grouped: groups = _item_values(groups, y, who, 'groups')
+    if labels and grouped:
+        raise ValueError(f'{who}: folds by group cannot be stratified by several labels; '
+                         'give one class for each item, or how many items there are')
     if len(y) < n_splits: raise ValueError(f'{who}: {len(y)} items cannot be in {n_splits} folds')
-    if y.ndim == 2: splitter = _iterstrat().MultilabelStratifiedKFold(n_splits, **kwargs)
-    elif groups is None: splitter = (StratifiedKFold if classes else KFold)(n_splits, **kwargs)
-    else: splitter = (StratifiedGroupKFold if classes else GroupKFold)(n_splits, **kwargs)
-    return [(train.tolist(), valid.tolist()) for train, valid in splitter.split(y, y, groups)]
+    cls = _fold_splitter(labels, grouped, not counted and _are_classes(y))
+    folds = cls(n_splits, shuffle=True, random_state=seed).split(y, y, groups)
+    return [(train.tolist(), valid.tolist()) for train, valid in folds]

@@ -1,6 +1,16 @@
-"""Small real Learners to try callbacks on: digits in memory, float64 training that is exact, mixed precision on a CPU.
+"""Small real Learners to try callbacks on: digits in memory, exact training in float64, and mixed precision on a CPU.
 
-The tests of this package, its demo and its notebooks train on real data without a network: scikit-learn's 1,797 handwritten digits of 8×8 pixels. This module gives them a `Learner` in one call. Whoever writes a callback of their own can use it in the same way. It is not part of `fastai_recipes.all`.
+**When to use it.** To test a callback, a loss or a recipe in seconds, on real data and without a network. The
+tests of this package, its demo and its notebooks train on scikit-learn's 1,797 handwritten digits of 8×8 pixels;
+this module gives a `Learner` for them in one call. **When not.** For results: a score on these digits says little
+about larger data. The module is not part of `fastai_recipes.all`.
+
+```python
+set_seed(0)
+learn = digits_learner(cbs=MyCallback())
+with quiet(learn): learn.fit_one_cycle(3, 1e-2)
+assert learn.final_record[-1] > .9                                  # accuracy
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/testing.html.md"""
 
@@ -40,9 +50,10 @@ class Arrays:
     def __len__(self): return len(self.tensors[0])
     def __getitem__(self, i): return tuple(t[i] for t in self.tensors)
     def new_empty(self) -> 'Arrays': # Of the same tensors
-        "The same without items"
+        "The same dataset without items"
         return Arrays(*(t[:0].clone() for t in self.tensors), n_inp=self.n_inp)
 
+# %% ../nbs/02_testing.ipynb #toy-dls
 def toy_dls(
     *tensors:Tensor, # Inputs and targets, each of shape (items, ...)
     valid:tuple|None=None, # Validation tensors; the training tensors if None
@@ -50,7 +61,7 @@ def toy_dls(
     n_inp:int=1, # How many of `tensors` are inputs
     shuffle:bool=False, # Shuffle the training set?
 ) -> DataLoaders: # On the CPU
-    "`DataLoaders` over tensors that are in memory"
+    "Make `DataLoaders` over tensors that are in memory"
     train, valid = Arrays(*tensors, n_inp=n_inp), Arrays(*(valid or tensors), n_inp=n_inp)
     return DataLoaders(TfmdDL(train, bs=bs, shuffle=shuffle, drop_last=shuffle, num_workers=0),
                        TfmdDL(valid, bs=2*bs, num_workers=0), device='cpu')
@@ -63,7 +74,7 @@ def digits_dls(
     valid_pct:float=.25, # Fraction of the images for validation
     size:int=8, # Height and width in pixels; larger ones repeat pixels
 ) -> DataLoaders: # Images of shape (1, size, size) with mean 0 and standard deviation 1; targets are class indices
-    "scikit-learn's handwritten digits; the training set is shuffled through fastai's own generator"
+    "Make `DataLoaders` of scikit-learn's handwritten digits; fastai's own generator shuffles the training set"
     from sklearn.datasets import load_digits
     x, y = (torch.as_tensor(o) for o in load_digits(return_X_y=True))
     keep = torch.isin(y, torch.tensor(list(classes)))
@@ -83,18 +94,22 @@ def small_convnet(
     bn:bool=True, # With BatchNorm?
     width:int=16, # Channels of the first layer
 ) -> nn.Sequential: # Two groups: body and head
-    "A convolutional net of two layers for images of 8×8 pixels and more"
-    def conv(i, o): return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=not bn), nn.BatchNorm2d(o) if bn else nn.Identity(), nn.ReLU())
+    "Make a convolutional net of two layers for images of 8×8 pixels and more"
+    def conv(i, o):
+        norm = nn.BatchNorm2d(o) if bn else nn.Identity()
+        return nn.Sequential(nn.Conv2d(i, o, 3, padding=1, bias=not bn), norm, nn.ReLU())
     body = nn.Sequential(conv(1, width), nn.MaxPool2d(2), conv(width, 2*width))
-    return nn.Sequential(body, nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(dropout), nn.Linear(8*width, n_out)))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(dropout), nn.Linear(8*width, n_out))
+    return nn.Sequential(body, head)
 
 def two_groups(
     model:nn.Module, # With children
 ) -> list[list[nn.Parameter]]: # Parameters of the first children and of the last
-    "A splitter: everything but the last child, and the last child"
+    "Split a model into two parameter groups: everything but the last child, and the last child"
     parts = list(model.children())
     return [[p for m in parts[:-1] for p in m.parameters()], list(parts[-1].parameters())]
 
+# %% ../nbs/02_testing.ipynb #digits-learner
 def digits_learner(
     dls:DataLoaders|None=None, # `digits_dls` if None
     bs:int=64, # Batch size of `digits_dls`
@@ -102,10 +117,12 @@ def digits_learner(
     bn:bool=True, # Of `small_convnet`
     **kwargs, # For `Learner`; they take the place of the loss, metrics and splitter that are set here
 ) -> Learner: # With two parameter groups and `accuracy`
-    "A `Learner` for the digits; seed with `set_seed` before, the weights are drawn here"
+    "Make a `Learner` for the digits; call `set_seed` before, the weights are drawn here"
     dls = dls or digits_dls(bs)
     kwargs = dict(loss_func=CrossEntropyLossFlat(), metrics=accuracy, splitter=two_groups) | kwargs
     return Learner(dls, small_convnet(dls.c, dropout, bn), **kwargs)
+
+# %% ../nbs/02_testing.ipynb #quiet
 @contextmanager
 def quiet(
     learn:Learner, # Any
@@ -113,23 +130,32 @@ def quiet(
     "Train without printing"
     with learn.no_bar(), learn.no_logging(): yield
 
+# %% ../nbs/02_testing.ipynb #same
 def same(
     a, # A model, or a dict or sequence of tensors
     b, # Likewise
-) -> bool: # Equal to the bit, tensor by tensor?
-    "Compares all parameters and buffers of models, or as many tensors on either side"
-    def tensors(o): return list((named_tensors(o) if isinstance(o, nn.Module) else o).values() if not isinstance(o, list | tuple) else o)
-    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+) -> bool: # Equal bit for bit, tensor by tensor?
+    "Compare all parameters and buffers of two models, or two collections of equally many tensors"
+    return all(torch.equal(x, y) for x, y in zip(_tensors_of(a), _tensors_of(b), strict=True))
+
+def _tensors_of(o):
+    "The tensors of a model, a dict or a sequence, as a list"
+    if isinstance(o, nn.Module): o = named_tensors(o)
+    return list(o if isinstance(o, list | tuple) else o.values())
 
 def copied(
     model:nn.Module, # Any
 ) -> dict[str, Tensor]: # By name
-    "The model's parameters and buffers as they are now"
+    "Copy the model's parameters and buffers as they are now"
     return {n: t.detach().clone() for n, t in named_tensors(model).items()}
 
 # %% ../nbs/02_testing.ipynb #counted
 class _Counter(TorchDispatchMode):
-    def __init__(self): super().__init__(); self.counts = Counter()
+    "Counts each operation while it is entered"
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.counts[func.overloadpacket.__name__] += 1
         return func(*args, **(kwargs or {}))
@@ -139,12 +165,13 @@ def counted() -> Iterator[Counter]: # A context; gives how often each operation 
     "Count the operations of torch"
     with _Counter() as mode: yield mode.counts
 
-# %% ../nbs/02_testing.ipynb #exact
+# %% ../nbs/02_testing.ipynb #float-loss
 class FloatLoss(Callback):
     "Gives the recorder the loss as float32"
     order = Recorder.order - 1
     def after_batch(self): self.learn.loss = self.loss.float()
 
+# %% ../nbs/02_testing.ipynb #exact
 def exact_learner(
     model:nn.Module, # Turned to float64
     dls:DataLoaders, # Batches in a fixed order, e.g. from `toy_dls`; floating-point tensors are turned to float64
@@ -152,10 +179,11 @@ def exact_learner(
     cbs=None, # Further callbacks
     **kwargs, # For `Learner`, e.g. `opt_func`
 ) -> Learner: # Trains in float64
-    "A `Learner` whose training can be compared with a formula to 1e-10"
+    "Make a `Learner` whose training can be compared with a formula to 1e-10"
     for dl in dls.loaders:
         dl.dataset.tensors = tuple(t.double() if t.is_floating_point() else t for t in dl.dataset.tensors)
-    return Learner(dls, model.double(), loss_func=loss_func or nn.CrossEntropyLoss(), cbs=listify(cbs) + [FloatLoss()], **kwargs)
+    cbs = listify(cbs) + [FloatLoss()]
+    return Learner(dls, model.double(), loss_func=loss_func or nn.CrossEntropyLoss(), cbs=cbs, **kwargs)
 
 # %% ../nbs/02_testing.ipynb #amp
 class CPUMixedPrecision(MixedPrecision):

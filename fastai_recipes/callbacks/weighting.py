@@ -48,7 +48,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from ..core.checks import check_range, refusal
 from ..core.fit import is_validation
 from ..core.processes import distributed_classes
-from ..losses import WEIGHTINGS, class_targets, class_counts, dataset_targets, sample_weights
+from ..targets import WEIGHTINGS, class_targets, class_counts, dataset_targets, sample_weights
 
 # %% ../../nbs/callbacks/50_weighting.ipynb #checked-weights
 def _checked_weights(weights, n, who):

@@ -92,6 +92,14 @@ def _compared(loss, p, g, n, h, tol, gen):
         found.append(_along(loss, p, g, u/u.norm(), h, tol))
     return max(found, key=lambda o: o['error'])
 
+# %% ../../nbs/recipes/72_gradient_check.ipynb #autograd
+def _gradients(model, loss):
+    "Trained parameters by name, their gradients (None where there is none), and the loss's dtype"
+    with torch.enable_grad():
+        params, value = {k: p for k, p in model.named_parameters() if p.requires_grad}, loss()
+        if not value.requires_grad: return params, [None]*len(params), value.dtype
+        return params, torch.autograd.grad(value, list(params.values()), allow_unused=True), value.dtype
+
 # %% ../../nbs/recipes/72_gradient_check.ipynb #check-gradients
 def check_gradients(
     model:nn.Module, # Any; a copy is checked
@@ -125,13 +133,6 @@ def check_gradients(
     frame = pd.DataFrame(rows)
     if dtype != torch.float64: frame['verdict'] = f'computed in {dtype}'.replace('torch.', '')     # too coarse
     return frame
-
-def _gradients(model, loss):
-    "Trained parameters by name, their gradients (None where there is none), and the loss's dtype"
-    with torch.enable_grad():
-        params, value = {k: p for k, p in model.named_parameters() if p.requires_grad}, loss()
-        if not value.requires_grad: return params, [None]*len(params), value.dtype
-        return params, torch.autograd.grad(value, list(params.values()), allow_unused=True), value.dtype
 
 # %% ../../nbs/recipes/72_gradient_check.ipynb #check-gradients-method
 @as_method(Learner, 'check_gradients')

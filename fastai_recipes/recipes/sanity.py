@@ -44,7 +44,7 @@ from ..core.fit import StepCallback
 from ..core.second_pass import SecondPass
 from ..core.snapshot import no_trace
 from .batch_size import RepeatedBatch, left_out
-from .diagnosis import items_table, loss_activation
+from .predictions import items_table, loss_activation
 
 # %% ../../nbs/recipes/70_sanity.ipynb #overfit
 OverfitBatch = namedtuple('OverfitBatch', 'fits verdict first last accuracy losses')
@@ -106,18 +106,7 @@ def _ignores_inputs(loss_func, pred):
     probs = loss_activation(loss_func)(pred.detach()).float()
     return len(probs) > 1 and bool((probs.amax(0) - probs.amin(0)).max() < 1e-3*probs.abs().max())
 
-# %% ../../nbs/recipes/70_sanity.ipynb #overfit-verdict
-def _verdict(fits, losses, accuracy, pred, model, loss_func, steps):
-    "One sentence: what was seen, and what to try"
-    said = f'The loss went from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps'
-    if accuracy is not None: said += f', with {accuracy:.0%} of the batch right'
-    if _softmax_twice(loss_func, pred):
-        return (f"{said}; the model's outputs are probabilities already, and the loss applies softmax once more: "
-                'take the activation out of the model.')
-    if fits: return f'{said}: the model can fit one batch.'
-    if not all(map(math.isfinite, losses)): return _not_finite(losses)
-    return said + _why_not(losses, pred, model, loss_func, steps)
-
+# %% ../../nbs/recipes/70_sanity.ipynb #loss-faults
 def _not_finite(losses):
     "What to say of a loss that is not finite"
     step = 1 + [math.isfinite(o) for o in losses].index(False)
@@ -139,6 +128,18 @@ def _why_not(losses, pred, model, loss_func, steps):
         return ' and was still falling: try more `steps` or a higher `lr`.'
     return (f': it cannot fit one batch; {_CHECK_DATA}, that the loss fits the last layer, '
             'and try a tenfold and a tenth of `lr`.')
+
+# %% ../../nbs/recipes/70_sanity.ipynb #overfit-verdict
+def _verdict(fits, losses, accuracy, pred, model, loss_func, steps):
+    "One sentence: what was seen, and what to try"
+    said = f'The loss went from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} steps'
+    if accuracy is not None: said += f', with {accuracy:.0%} of the batch right'
+    if _softmax_twice(loss_func, pred):
+        return (f"{said}; the model's outputs are probabilities already, and the loss applies softmax once more: "
+                'take the activation out of the model.')
+    if fits: return f'{said}: the model can fit one batch.'
+    if not all(map(math.isfinite, losses)): return _not_finite(losses)
+    return said + _why_not(losses, pred, model, loss_func, steps)
 
 # %% ../../nbs/recipes/70_sanity.ipynb #overfit-method
 _LEFT_OUT = (MixHandler, SecondPass, WeightAverage, BatchLossFilter, GradientAccumulation, GradientClip, GradientNoise,

@@ -1,6 +1,10 @@
 """Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
 
-**When to use it.** `fit_flat_swa`: a rate that stays up until the end, and the mean of the last part's weights in place of a decay. `fit_plateau`: nobody knows how long the training takes; the rate falls when there is no more progress. `fit_warmup_cos`: transformers, and Adam-like optimizers from scratch, with clipped gradients. `fit_cos_restarts`: several good models from one training, one at the end of each cycle. **When not.** If the number of epochs is known and nothing speaks against it, `fit_one_cycle` is hard to beat.
+**When to use it.** `fit_flat_swa`: a rate that stays high until the end, and the mean of the last part's weights
+instead of a decay. `fit_plateau`: it is not known how long the training run has to be; the rate falls when there
+is no more progress. `fit_warmup_cos`: transformers, and Adam-like optimizers from scratch, with clipped gradients.
+`fit_cos_restarts`: several good models from one training run, one at the end of each cycle. **When not.** If the
+number of epochs is known and nothing speaks against it, `fit_one_cycle` is hard to beat.
 
 ```python
 learn.fit_flat_swa(10, 1e-2)
@@ -9,7 +13,8 @@ learn.fit_warmup_cos(10, 5e-4)
 learn.fit_cos_restarts(3, 4, 1e-2)
 ```
 
-All take a number, a `slice` over the parameter groups, or one rate for each group; the ratios between groups stay as they are, with fastai's optimizers and with PyTorch's behind `OptimWrapper`.
+All take a number, a `slice` over the parameter groups, or one rate for each group; the ratios between groups stay
+as they are, with fastai's optimizers and with PyTorch's behind `OptimWrapper`.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/recipes/schedules.html.md"""
 
@@ -21,6 +26,7 @@ __all__ = []
 # %% ../../nbs/recipes/20_schedules.ipynb #imports
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -32,28 +38,31 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 
 from ..callbacks.averaging import SWA
-from ..core.checks import check_choice, check_range
+from ..core.checks import check_choice, check_range, refusal
 from ..core.fit import reached
 from ..core.metrics import check_metric, lower_is_better, recorded
 from ..core.processes import process_mean
 from ..core.rng import model_device
 
 # %% ../../nbs/recipes/20_schedules.ipynb #rates
-def _peak(learn, who, lr):
-    "The rate of each parameter group"
+def _group_rates(learn, who, lr):
+    "Set the learning rate; returns the rate of each parameter group"
     if learn.opt is None: learn.create_opt()
     n = len(learn.opt.param_lists)
     if lr is None: lr = learn.lr
     given = [lr.start or lr.stop, lr.stop] if isinstance(lr, slice) else L(lr)
     for o in given: check_range(who, 'lr', float(o), lo=math.ulp(0.))
-    if not isinstance(lr, slice) and len(given) not in (1, n): raise ValueError(f'{who}: `lr` has {len(given)} rates, and there are {n} parameter groups; give one, one for each, or a slice')
+    if not isinstance(lr, slice) and len(given) not in (1, n):
+        raise ValueError(f'{who}: `lr` has {len(given)} rates, and there are {n} parameter groups; '
+                         'give one, one for each, or a slice')
     learn.opt.set_hyper('lr', lr)
     return np.array([h['lr'] for h in learn.opt.hypers])
 
 def _check_epochs(who, n_epoch): check_range(who, 'n_epoch', n_epoch, lo=1, integer=True)
 
-def _pieces(ends, scheds):
-    "Schedules one after the other, each up to its end, a fraction of the training"
+# %% ../../nbs/recipes/20_schedules.ipynb #joined
+def _joined(ends, scheds):
+    "Join schedules, one after the other; each has its end, a fraction of the training run"
     def value(pct):
         i = next((i for i, end in enumerate(ends[:-1]) if pct < end - 1e-9), len(ends) - 1)
         begin = ends[i - 1] if i else 0.
@@ -65,9 +74,9 @@ def _pieces(ends, scheds):
 def fit_flat_swa(self:Learner,
     n_epoch:int, # Epochs
     lr:float|slice|Sequence|None=None, # Learning rate; `learn.lr` if None
-    swa_start:float=.75, # Average from this fraction of the training on, in [0, 1]
+    swa_start:float=.75, # Average from this fraction of the training run on, in [0, 1]
     swa_lr:float|tuple|slice|None=None, # Rate from there on, as `SWA(lr=...)`; `lr` if None
-    every:int|str='epoch', # Take the weights at the end of each 'epoch', or after so many steps
+    every:int|str='epoch', # Take the weights at the end of each 'epoch', or after this many steps
     wd:float|None=None, # Weight decay
     cbs:Callback|list|None=None, # Further callbacks for this fit
     reset_opt:bool=False, # Begin with a new optimizer?
@@ -75,7 +84,7 @@ def fit_flat_swa(self:Learner,
     "Train at a constant learning rate, and average the weights of the last part"
     _check_epochs('fit_flat_swa', n_epoch)
     swa = SWA(swa_start, every, swa_lr)
-    lr = _peak(self, 'fit_flat_swa', lr)
+    lr = _group_rates(self, 'fit_flat_swa', lr)
     self.fit(n_epoch, wd=wd, cbs=[ParamScheduler({'lr': SchedNo(lr, lr)}), swa, *L(cbs)], reset_opt=reset_opt)
 
 # %% ../../nbs/recipes/20_schedules.ipynb #warmup
@@ -83,7 +92,7 @@ def fit_flat_swa(self:Learner,
 def fit_warmup_cos(self:Learner,
     n_epoch:int, # Epochs
     lr:float|slice|Sequence|None=None, # Highest learning rate; `learn.lr` if None
-    warmup:float=.1, # Fraction of the training in which the rate rises in proportion to the step, in [0, 1)
+    warmup:float=.1, # Fraction of the training run in which the rate rises in proportion to the step, in [0, 1)
     div:float=100., # It begins at `lr/div`
     final:float=0., # It ends at `lr*final`
     clip:float|None=1., # Clip the gradient's norm at this; None: leave it
@@ -91,16 +100,17 @@ def fit_warmup_cos(self:Learner,
     cbs:Callback|list|None=None, # Further callbacks for this fit
     reset_opt:bool=False, # Begin with a new optimizer?
 ):
-    "Linear warm-up, then a cosine to the end, with clipped gradients"
+    "Train with a linear warm-up, then a cosine to the end, with clipped gradients"
     who = 'fit_warmup_cos'
     _check_epochs(who, n_epoch)
     check_range(who, 'warmup', warmup, lo=0, hi=1, open_hi=True)
     check_range(who, 'div', div, lo=1)
     check_range(who, 'final', final, lo=0, hi=1)
     if clip is not None: check_range(who, 'clip', clip, lo=math.ulp(0.))
-    lr = _peak(self, who, lr)
-    rate = _pieces([warmup, 1.], [SchedLin(lr/div, lr), SchedCos(lr, lr*final)])
-    self.fit(n_epoch, wd=wd, cbs=[ParamScheduler({'lr': rate}), *([GradientClip(clip)] if clip else []), *L(cbs)], reset_opt=reset_opt)
+    lr = _group_rates(self, who, lr)
+    rate = _joined([warmup, 1.], [SchedLin(lr/div, lr), SchedCos(lr, lr*final)])
+    clips = [GradientClip(clip)] if clip else []
+    self.fit(n_epoch, wd=wd, cbs=[ParamScheduler({'lr': rate}), *clips, *L(cbs)], reset_opt=reset_opt)
 
 # %% ../../nbs/recipes/20_schedules.ipynb #restarts
 @patch
@@ -108,33 +118,40 @@ def fit_cos_restarts(self:Learner,
     n_cycles:int, # Cycles
     cycle_len:int, # Epochs of the first
     lr:float|slice|Sequence|None=None, # Learning rate at the beginning of the first cycle; `learn.lr` if None
-    cycle_mult:int=1, # Each cycle is so many times as long as the one before
-    decay:float=1., # Each cycle's highest rate is so many times that of the one before, in (0, 1]
-    final:float=0., # A cycle ends at so many times its highest rate, in [0, 1]
+    cycle_mult:int=1, # Each cycle is this many times as long as the one before
+    decay:float=1., # Each cycle's highest rate is this many times that of the one before, in (0, 1]
+    final:float=0., # A cycle ends at this many times its highest rate, in [0, 1]
     wd:float|None=None, # Weight decay
     cbs:Callback|list|None=None, # Further callbacks for this fit
     reset_opt:bool=False, # Begin with a new optimizer?
 ):
-    "Cosine annealing with warm restarts"
+    "Train with cosine annealing and warm restarts"
     who = 'fit_cos_restarts'
-    for name, value in dict(n_cycles=n_cycles, cycle_len=cycle_len, cycle_mult=cycle_mult).items(): check_range(who, name, value, lo=1, integer=True)
+    for name, value in dict(n_cycles=n_cycles, cycle_len=cycle_len, cycle_mult=cycle_mult).items():
+        check_range(who, name, value, lo=1, integer=True)
     check_range(who, 'decay', decay, lo=math.ulp(0.), hi=1)
     check_range(who, 'final', final, lo=0, hi=1)
-    lr = _peak(self, who, lr)
+    lr = _group_rates(self, who, lr)
     ends = np.cumsum([cycle_len*cycle_mult**i for i in range(n_cycles)])
-    rate = _pieces((ends/ends[-1]).tolist(), [SchedCos(lr*decay**i, lr*decay**i*final) for i in range(n_cycles)])
+    cycles = [SchedCos(lr*decay**i, lr*decay**i*final) for i in range(n_cycles)]
+    rate = _joined((ends/ends[-1]).tolist(), cycles)
     self.fit(int(ends[-1]), wd=wd, cbs=[ParamScheduler({'lr': rate}), *L(cbs)], reset_opt=reset_opt)
 
-# %% ../../nbs/recipes/20_schedules.ipynb #plateau
+# %% ../../nbs/recipes/20_schedules.ipynb #plateau-schedule
 class _Plateau(ParamScheduler):
     "The schedule of `fit_plateau`"
     _stateattrs = 'scheds', 'factor', 'best', 'wait', 'losses'
-    def __init__(self, lr, monitor, patience, mult, min_delta, every, min_lr, tail, shape):
-        self.monitor, self.patience, self.mult, self.min_delta, self.every, self.tail = monitor, patience, mult, min_delta, every, tail
-        self.low, self.lower = min_lr/lr.max(), lower_is_better(monitor)
-        down = SchedCos(1., 0.) if shape == 'cos' else SchedLin(1., 0.)
-        self.scheds = {'lr': lambda pct: lr*self.factor*(down((pct - 1 + tail)/tail) if tail and pct > 1 - tail else 1.)}
+    def __init__(self, peak, monitor, patience, mult, min_delta, every, min_lr, tail, shape):
+        self.peak, self.monitor, self.lower = peak, monitor, lower_is_better(monitor)
+        self.patience, self.mult, self.min_delta, self.every = patience, mult, min_delta, every
+        self.low, self.tail, self.down = min_lr/peak.max(), tail, (SchedCos if shape == 'cos' else SchedLin)(1., 0.)
+        self.scheds = {'lr': self._rate}
         self.factor, self.best, self.wait, self.losses = 1., math.inf, 0, []
+
+    def _rate(self, pct):
+        "The rate of each group, at a fraction of the training run"
+        in_tail = self.tail and pct > 1 - self.tail
+        return self.peak*self.factor*(self.down((pct - 1 + self.tail)/self.tail) if in_tail else 1.)
 
     def before_fit(self):
         super().before_fit()
@@ -150,47 +167,65 @@ class _Plateau(ParamScheduler):
         value = recorded(self.learn).get(self.monitor)
         if self.every == 'epoch' and value is not None: self._check(value)
 
-    def _check(self, value):
-        "A new value, the mean over processes; a NaN is no progress"
-        self.losses, value = [], process_mean(torch.tensor(value, dtype=torch.float64, device=model_device(self.learn.model))).item()
-        score = value if self.lower else -value
-        if score < self.best - self.min_delta: self.best, self.wait = score, 0
-        else: self.wait += 1
-        if self.wait >= self.patience and (not self.tail or not reached(self.learn, 1 - self.tail)):
-            self.factor, self.wait = max(self.factor*self.mult, self.low), 0
-
     def state_dict(self): return {k: getattr(self, k) for k in ('hps', 'factor', 'best', 'wait', 'losses')}
     def load_state_dict(self, state): vars(self).update(state)
 
+# %% ../../nbs/recipes/20_schedules.ipynb #plateau-check
+@patch
+def _check(self:_Plateau, value):
+    "Take a new value of the monitor, and lower the rate if there has been no progress for long enough"
+    self.losses, device = [], model_device(self.learn.model)
+    value = process_mean(torch.tensor(value, dtype=torch.float64, device=device)).item()
+    score = value if self.lower else -value
+    if score < self.best - self.min_delta: self.best, self.wait = score, 0
+    else: self.wait += 1
+    if self.wait >= self.patience and (not self.tail or not reached(self.learn, 1 - self.tail)):
+        self.factor, self.wait = max(self.factor*self.mult, self.low), 0
+
+# %% ../../nbs/recipes/20_schedules.ipynb #plateau-refusals
+def _check_every(who, every, monitor):
+    "A `ValueError` unless the monitor is known when it is to be checked"
+    if every == 'epoch': return
+    if not isinstance(every, Integral) or isinstance(every, bool) or every < 1:
+        raise refusal(who, 'every', every, "'epoch', or a whole number of batches, at least 1")
+    if monitor != 'train_loss':
+        raise ValueError(f"{who}: `every` is {every}, `monitor` is {monitor!r}; "
+                         "within an epoch only 'train_loss' is known")
+
+def _check_plateau(who, patience, factor, min_delta, min_lr):
+    "A `ValueError` unless they can be used"
+    check_range(who, 'patience', patience, lo=1, integer=True)
+    check_range(who, 'factor', factor, lo=math.ulp(0.), hi=1, open_hi=True)
+    check_range(who, 'min_delta', min_delta, lo=0)
+    check_range(who, 'min_lr', min_lr, lo=0)
+
+# %% ../../nbs/recipes/20_schedules.ipynb #plateau
 @patch
 def fit_plateau(self:Learner,
     n_epoch:int, # Epochs
     lr:float|slice|Sequence|None=None, # Learning rate at the beginning; `learn.lr` if None
-    monitor:str='valid_loss', # 'train_loss', 'valid_loss' or a metric; losses, errors and perplexity shall fall, others rise
+    monitor:str='valid_loss', # 'train_loss', 'valid_loss' or a metric; losses, errors, perplexity go down, others up
     patience:int=2, # Checks without progress before the rate falls, at least 1
     factor:float=.1, # It is multiplied by this, in (0, 1)
-    min_delta:float=0., # A smaller progress is none
-    every:int|str='epoch', # Check at the end of each 'epoch', or the mean training loss after every so many batches
+    min_delta:float=0., # Smaller improvements do not count as progress
+    every:int|str='epoch', # Check at the end of each 'epoch', or the mean training loss after this many batches
     min_lr:float=0., # The last group's rate falls no lower, until the tail
-    tail:float=0., # Over this last fraction of the training the rate goes to 0, in [0, 1)
+    tail:float=0., # Over this last fraction of the training run the rate goes to 0, in [0, 1)
     tail_shape:str='cos', # 'cos' or 'lin'
-    swa:float=0., # Average the weights of this last fraction of the training, in [0, 1]
+    swa:float=0., # Average the weights of this last fraction of the training run, in [0, 1]
     wd:float|None=None, # Weight decay
     cbs:Callback|list|None=None, # Further callbacks for this fit
     reset_opt:bool=False, # Begin with a new optimizer?
 ):
-    "Lower the learning rate whenever there is no more progress"
+    "Train, and lower the learning rate whenever there is no more progress"
     who = 'fit_plateau'
     _check_epochs(who, n_epoch)
-    check_range(who, 'patience', patience, lo=1, integer=True)
-    check_range(who, 'factor', factor, lo=math.ulp(0.), hi=1, open_hi=True)
-    for name, value in dict(min_delta=min_delta, min_lr=min_lr).items(): check_range(who, name, value, lo=0)
+    _check_plateau(who, patience, factor, min_delta, min_lr)
     check_range(who, 'tail', tail, lo=0, hi=1, open_hi=True)
     check_range(who, 'swa', swa, lo=0, hi=1)
     check_choice(who, 'tail_shape', tail_shape, ('cos', 'lin'))
-    if every != 'epoch':
-        check_range(f"{who} ('epoch' is allowed too)", 'every', every, lo=1, integer=True)
-        if monitor != 'train_loss': raise ValueError(f"{who}: `every` is {every}, `monitor` is {monitor!r}; within an epoch only 'train_loss' is known")
-    lr = _peak(self, who, lr)
+    _check_every(who, every, monitor)
+    lr = _group_rates(self, who, lr)
     plateau = _Plateau(lr, monitor, patience, factor, min_delta, every, min_lr, tail, tail_shape)
-    self.fit(n_epoch, wd=wd, cbs=[plateau, *([SWA(1 - swa)] if swa else []), *L(cbs)], reset_opt=reset_opt)
+    swas = [SWA(1 - swa)] if swa else []
+    self.fit(n_epoch, wd=wd, cbs=[plateau, *swas, *L(cbs)], reset_opt=reset_opt)

@@ -1,9 +1,14 @@
-"""Fine-tuning stage by stage, a learning-rate search that leaves no trace, and the cheap baseline on cached features.
+"""Fine-tuning stage by stage, parameter groups for timm's models, and the cheap baseline on cached features.
 
-**When to use it.** A pretrained model and little data. `learn.fine_tune_stages()` trains the head alone, then the last groups, then everything at lower rates: more careful than `fine_tune`, which goes from the head to everything at once. `learn.fit_head()` trains the head on features that are computed once, in seconds: what it reaches is what any fine-tuning has to beat. `learn.find_lr()` is `lr_find` for use in programs. **When not.** Much data, or data unlike what the model has seen: train everything from the beginning, at one rate.
+**When to use it.** A pretrained model and little data. `learn.fine_tune_stages()` trains the head alone, then the
+last groups, then everything at lower rates: more careful than `fine_tune`, which goes from the head to everything
+at once. `learn.fit_head()` trains the head on features that are computed once, in seconds: any fine-tuning has to
+beat what it reaches. **When not.** Much data, or data unlike what the model has seen: train everything from the
+beginning, at one rate.
 
 ```python
-learn = Learner(dls, timm.create_model('resnet18', pretrained=True, num_classes=dls.c), splitter=timm_splitter, metrics=accuracy)
+net = timm.create_model('resnet18', pretrained=True, num_classes=dls.c)
+learn = Learner(dls, net, splitter=timm_splitter, metrics=accuracy)
 learn.fine_tune_stages(epochs=5, lr=2e-3)
 learn.fine_tune_stages([(1, 2, 'find'), (3, 2, 1e-3), ('all', 5, slice(1e-5, 1e-3))])   # groups, epochs, rate
 ```
@@ -16,86 +21,47 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/recipes/transfer.html.md""
 __all__ = ['timm_splitter', 'Stage', 'default_stages', 'body_and_head']
 
 # %% ../../nbs/recipes/30_transfer.ipynb #imports
-import math, random, tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from fastai.callback.core import Callback
-from fastai.callback.schedule import SuggestionMethod
 from fastai.callback.training import BnFreeze
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.learner import Learner
-from fastai.torch_core import set_seed, to_cpu, trainable_params
+from fastai.torch_core import to_cpu, trainable_params
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fastprogress.fastprogress import progress_bar
 from torch import nn
 
-from ..callbacks.checkpoint import Checkpoint, ResumedFit
-from ..core.checks import check_choice, check_range, trainable
-from ..core.snapshot import no_trace
+from ..callbacks.checkpoint import ResumedFit
+from ..core.checks import check_choice, check_range, refusal
 from ..core.tensors import unwrapped
-
-# %% ../../nbs/recipes/30_transfer.ipynb #find-lr
-_SUGGEST = 'valley', 'slide', 'steep', 'minimum', 'between'
-
-@patch
-def find_lr(self:Learner,
-    suggest:str='valley', # 'valley', 'slide', 'steep', 'minimum' (fastai's), or 'between' the steepest point and a tenth of the minimum
-    start_lr:float=1e-7, # The first rate
-    end_lr:float=10., # The last, if the loss does not explode before
-    num_it:int=100, # Batches, at least 20
-    seed:int=42, # Of dropout and of the batches, so that the answer is the same twice
-    show_plot:bool=True, # Plot the losses and the suggestion?
-) -> float: # The suggested learning rate, of the last group
-    "fastai's `lr_find`, of which nothing remains but the answer"
-    who = 'find_lr'
-    check_choice(who, 'suggest', suggest, _SUGGEST)
-    check_range(who, 'start_lr', start_lr, lo=math.ulp(0.))
-    check_range(who, 'end_lr', end_lr, lo=start_lr)
-    check_range(who, 'num_it', num_it, lo=20, integer=True)
-    trainable(self.model, who)
-    with tempfile.TemporaryDirectory() as folder, no_trace(self, without=(Checkpoint, ResumedFit)):
-        self.path, self.model_dir = Path(folder), 'models'
-        set_seed(seed)
-        for dl in self.dls.loaders:
-            if hasattr(dl, 'rng'): dl.rng = random.Random(seed)
-        self.lr_find(start_lr, end_lr, num_it, show_plot=False, suggest_funcs=None)
-        lrs, losses = (torch.tensor([float(o) for o in o])[num_it//10:] for o in (self.recorder.lrs, self.recorder.losses))
-    bad = (~losses.isfinite()).nonzero().flatten()
-    end = int(bad[0]) if len(bad) else len(losses) - 5                      # the last ones are those of the explosion
-    lrs, losses = lrs[:end], losses[:end]
-    if len(losses) < 6:
-        raise RuntimeError(f'find_lr: only {max(0, len(losses))} losses before they were no numbers any more; begin lower than {start_lr:g}, or look at the data with `SkipNonFinite`')
-    def by(name): return getattr(SuggestionMethod, name.title())(lrs, losses, num_it)[0]
-    lr = math.sqrt(by('steep')*by('minimum')) if suggest == 'between' else by(suggest)
-    if show_plot:
-        import matplotlib.pyplot as plt
-        _, ax = plt.subplots()
-        ax.plot(lrs, losses)
-        ax.axvline(lr, ls=':', c='k', label=f'{suggest}: {lr:.2g}')
-        ax.set(xscale='log', xlabel='learning rate', ylabel='loss')
-        ax.legend()
-    return float(lr)
+from .learning_rate import SUGGESTIONS
 
 # %% ../../nbs/recipes/30_transfer.ipynb #splitter
 def timm_splitter(
     model:nn.Module, # A timm model, or a fastai model with one as its body, as `vision_learner` makes
     coarse:bool=False, # Groups of whole stages, where the model has them, instead of single blocks
 ) -> list[list[nn.Parameter]]: # From the stem to the head
-    "Parameter groups by the model's own `group_matcher`"
+    "Split a model into parameter groups by its own `group_matcher`"
     from timm.models import group_parameters
-    found = [m for m in unwrapped(model).modules() if hasattr(m, 'group_matcher')]
-    if not found: raise ValueError(f'timm_splitter: no part of the model, a {type(model).__name__}, has a `group_matcher`; it must be a timm model. Give the Learner a splitter of its own.')
-    body = found[0]
+    body = next(_timm_models(model), None)
+    if body is None:
+        raise ValueError(f'timm_splitter: no part of the model, a {type(model).__name__}, has a `group_matcher`; '
+                         'it must be a timm model. Give the Learner a splitter of its own.')
     named, groups = dict(body.named_parameters()), group_parameters(body, body.group_matcher(coarse=coarse))
     lists = [[named[n] for n in groups[k]] for k in sorted(groups)]
     seen = {id(p) for o in lists for p in o}
     rest = [p for p in model.parameters() if id(p) not in seen]
     return lists + [rest] if rest else lists
+
+def _timm_models(model): return (m for m in unwrapped(model).modules() if hasattr(m, 'group_matcher'))
 
 # %% ../../nbs/recipes/30_transfer.ipynb #stages
 class Stage(NamedTuple):
@@ -110,49 +76,94 @@ def default_stages(
     freeze_epochs:int=1, # Of each stage before
     lr:float|str=2e-3, # Rate of the head, or 'find'
 ) -> list[Stage]: # Two where there are two groups, else three
-    "The head alone; the last half of the groups at the same rate; everything at half of it, and less towards the first groups"
+    "Plan stages: the head; half of the groups at the same rate; all at half of it, and less towards the first groups"
     middle = [Stage(math.ceil(n_groups/2), freeze_epochs, lr)] if n_groups > 2 else []
     return [Stage(1, freeze_epochs, lr), *middle, Stage('all', epochs, lr if lr == 'find' else slice(lr/200, lr/2))]
 
-class _Stages(Callback):
-    "What `fine_tune_stages` knows, so that a checkpoint has it"
-    run_valid = False
-    name = 'stages'
-    def __init__(self): self.lrs, self.rows = [], []
-    def state_dict(self): return dict(lrs=[_plain_lr(o) for o in self.lrs], rows=self.rows)
-    def load_state_dict(self, state): self.lrs, self.rows = [slice(*o['slice']) if isinstance(o, dict) else o for o in state['lrs']], state['rows']
-
-def _plain_lr(lr): return dict(slice=[lr.start, lr.stop]) if isinstance(lr, slice) else lr if isinstance(lr, float | int) else [float(o) for o in lr]
-
+# %% ../../nbs/recipes/30_transfer.ipynb #checked-stage
 def _checked_stage(stage, n_groups, lr):
-    "A `Stage` whose values make sense"
+    "A `Stage` with numbers for 'all' and for a rate that is not given; a `ValueError` if it cannot be trained"
     who = 'fine_tune_stages'
     if not isinstance(stage, tuple | list) or len(stage) not in (2, 3):
         raise ValueError(f'{who}: a stage is {stage!r}; it must be (groups, epochs, lr), e.g. (1, 2, 1e-3)')
     stage = Stage(*stage, *[None]*(3 - len(stage)))
-    if stage.groups != 'all': check_range(f"{who} ('all' is allowed too)", 'groups', stage.groups, lo=1, hi=n_groups, integer=True)
+    groups = n_groups if stage.groups == 'all' else stage.groups
+    if not isinstance(groups, Integral) or isinstance(groups, bool) or not 1 <= groups <= n_groups:
+        raise refusal(who, 'groups', groups, f"'all', or a whole number in [1, {n_groups}]")
     check_range(who, 'epochs', stage.epochs, lo=1, integer=True)
-    stage = stage._replace(groups=n_groups if stage.groups == 'all' else stage.groups, lr=lr if stage.lr is None else stage.lr)
-    if isinstance(stage.lr, str): check_choice(who, 'lr', stage.lr, ('find',))
-    for o in [stage.lr.start, stage.lr.stop] if isinstance(stage.lr, slice) else L(stage.lr):
-        if not isinstance(o, str | None): check_range(who, 'lr', float(o), lo=math.ulp(0.))
+    stage = stage._replace(groups=groups, lr=lr if stage.lr is None else stage.lr)
+    _check_lr(who, stage.lr)
     return stage
 
-def _train_last(learn, n, freeze_bn):
-    "Freeze all but the last `n` groups; who stays keeps the optimizer's state"
-    opt = learn.opt
-    opt.freeze_to(len(opt.param_lists) - n)
+def _check_lr(who, lr):
+    "A `ValueError` unless it is 'find', or positive rates"
+    if isinstance(lr, str): check_choice(who, 'lr', lr, ('find',))
+    for o in [lr.start, lr.stop] if isinstance(lr, slice) else L(lr):
+        if not isinstance(o, str | None): check_range(who, 'lr', float(o), lo=math.ulp(0.))
+
+# %% ../../nbs/recipes/30_transfer.ipynb #train-last
+def _train_last(opt, n, freeze_bn):
+    "Freeze all but the last `n` groups; those that stay keep the optimizer's state"
+    n_frozen = len(opt.param_lists) - n
+    opt.freeze_to(n_frozen)
     if freeze_bn:
-        for p in (p for o in opt.param_lists[:len(opt.param_lists) - n] for p in o): p.requires_grad_(False)
+        for p in (p for o in opt.param_lists[:n_frozen] for p in o): p.requires_grad_(False)
     states = opt.opt.state if hasattr(opt, 'opt') and hasattr(opt.opt, 'state') else opt.state
     for p in (p for o in opt.param_lists for p in o if not p.requires_grad):
         p.grad = None
         if p in states: states[p] = {k: v for k, v in states[p].items() if k in ('do_wd', 'force_train')}
 
+# %% ../../nbs/recipes/30_transfer.ipynb #stages-callback
+class _Stages(Callback):
+    "What `fine_tune_stages` has done, so that a checkpoint has it"
+    run_valid = False
+    name = 'stages'
+    def __init__(self, resumed=None):
+        self.lrs, self.rows = [], []
+        state = resumed.state['callbacks'].get('stages') if resumed else None
+        if state is not None: self.load_state_dict(state)
+
+    def state_dict(self): return dict(lrs=[_packed_lr(o) for o in self.lrs], rows=self.rows)
+    def load_state_dict(self, state): self.lrs, self.rows = [_unpacked_lr(o) for o in state['lrs']], state['rows']
+
+def _packed_lr(lr):
+    "A rate as a file of numbers can hold it"
+    if isinstance(lr, slice): return dict(slice=[lr.start, lr.stop])
+    return lr if isinstance(lr, float | int) else [float(o) for o in lr]
+
+def _unpacked_lr(lr): return slice(*lr['slice']) if isinstance(lr, dict) else lr
+
+# %% ../../nbs/recipes/30_transfer.ipynb #stage-row
+def _stage_lr(learn, stage, suggest, n_groups):
+    "The rate of a stage; for 'find' it is looked for, and is lower towards the first groups where all train"
+    if not isinstance(stage.lr, str): return stage.lr
+    lr = learn.find_lr(suggest, show_plot=False)
+    return slice(lr/100, lr) if stage.groups == n_groups else lr
+
+def _stage_row(learn, stage, lr, n_groups):
+    "A stage as it was, with the metrics at its end"
+    learn.opt.set_hyper('lr', lr)
+    lrs = [float(h['lr']) for h in learn.opt.hypers][n_groups - stage.groups:]
+    names = [n for n in learn.recorder.metric_names[1:] if n != 'time']
+    metrics = {k: None if v is None else float(v) for k, v in zip(names, learn.final_record, strict=False)}
+    n = sum(p.numel() for p in learn.model.parameters() if p.requires_grad)
+    return dict(groups=stage.groups, trainable=n, epochs=stage.epochs, lr=lrs, **metrics)
+
+# %% ../../nbs/recipes/30_transfer.ipynb #group-count
+def _n_groups(learn, who):
+    "How many parameter groups there are; a timm model whose user gave no splitter is split by its own groups"
+    if learn.splitter is trainable_params and any(_timm_models(learn.model)):
+        learn.splitter, learn.opt = timm_splitter, None
+    if learn.opt is None: learn.create_opt()
+    n = len(learn.opt.param_lists)
+    if n > 1: return n
+    raise ValueError(f'{who}: the Learner has 1 parameter group; there must be 2 or more. '
+                     'Give it a `splitter`, e.g. `timm_splitter`.')
+
 # %% ../../nbs/recipes/30_transfer.ipynb #fine-tune
 @patch
 def fine_tune_stages(self:Learner,
-    stages:Sequence|None=None, # (groups, epochs, lr) each: how many of the last groups train, or 'all'; `default_stages` if None
+    stages:Sequence|None=None, # (groups, epochs, lr) each; groups of the last ones, or 'all'; `default_stages` if None
     epochs:int=5, # Of the last of the default stages
     lr:float|str=2e-3, # Rate of the head, and of stages without one; 'find' looks for it at each stage
     freeze_epochs:int=1, # Of each of the default stages before the last
@@ -160,50 +171,36 @@ def fine_tune_stages(self:Learner,
     suggest:str='valley', # How `find_lr` suggests
     freeze_bn:bool=False, # Keep the BatchNorm layers of frozen groups as they are?
     **kwargs, # For the fits
-) -> pd.DataFrame: # A row for each stage: groups, trainable (parameters), epochs, lr (of each group that trains), and the metrics at its end
+) -> pd.DataFrame: # A row for each stage: groups, trainable (parameters), epochs, lr (of groups that train), metrics
     "Fine-tune stage by stage"
     who = 'fine_tune_stages'
-    if self.splitter is trainable_params and any(hasattr(m, 'group_matcher') for m in unwrapped(self.model).modules()):
-        self.splitter, self.opt = timm_splitter, None                  # a timm model without a splitter of the user's
-    if self.opt is None: self.create_opt()
-    n_groups = len(self.opt.param_lists)
-    if n_groups < 2: raise ValueError(f'{who}: the Learner has 1 parameter group; there must be 2 or more. Give it a `splitter`, e.g. `timm_splitter`.')
-    if not callable(getattr(self, fit, None)): raise ValueError(f'{who}: `fit` is {fit!r}; it must be the name of a method of the Learner')
-    check_choice(who, 'suggest', suggest, _SUGGEST)
+    n_groups = _n_groups(self, who)
+    if not callable(getattr(self, fit, None)): raise refusal(who, 'fit', fit, 'the name of a method of the Learner')
+    check_choice(who, 'suggest', suggest, SUGGESTIONS)
     if stages is None: stages = default_stages(n_groups, epochs, freeze_epochs, lr)
     if not len(stages): raise ValueError(f'{who}: there are 0 stages; there must be at least 1')
     stages = [_checked_stage(o, n_groups, lr) for o in stages]
-    known, resumed = _Stages(), next((cb for cb in self.cbs if isinstance(cb, ResumedFit)), None)
-    if resumed and 'stages' in resumed.state['callbacks']: known.load_state_dict(resumed.state['callbacks']['stages'])
-    with self.added_cbs(known):
+    cbs, done = kwargs.pop('cbs', None), _Stages(next((cb for cb in self.cbs if isinstance(cb, ResumedFit)), None))
+    with self.added_cbs(done):
         for i, stage in enumerate(stages):
-            _train_last(self, stage.groups, freeze_bn)
-            if i == len(known.lrs): known.lrs.append(_found(self, stage, suggest, n_groups) if isinstance(stage.lr, str) else stage.lr)
-            getattr(self, fit)(stage.epochs, known.lrs[i], cbs=[*L(kwargs.get('cbs')), *([BnFreeze()] if freeze_bn else [])], **{k: v for k, v in kwargs.items() if k != 'cbs'})
-            if i == len(known.rows): known.rows.append(_row(self, stage, known.lrs[i], n_groups))
-    return pd.DataFrame(known.rows).rename_axis('stage')
+            _train_last(self.opt, stage.groups, freeze_bn)
+            if i == len(done.lrs): done.lrs.append(_stage_lr(self, stage, suggest, n_groups))
+            freezes = [BnFreeze()] if freeze_bn else []
+            getattr(self, fit)(stage.epochs, done.lrs[i], cbs=[*L(cbs), *freezes], **kwargs)
+            if i == len(done.rows): done.rows.append(_stage_row(self, stage, done.lrs[i], n_groups))
+    return pd.DataFrame(done.rows).rename_axis('stage')
 
-def _found(learn, stage, suggest, n_groups):
-    lr = learn.find_lr(suggest, show_plot=False)
-    return slice(lr/100, lr) if stage.groups == n_groups else lr
-
-def _row(learn, stage, lr, n_groups):
-    "A stage as it was"
-    learn.opt.set_hyper('lr', lr)
-    lrs = [float(h['lr']) for h in learn.opt.hypers][n_groups - stage.groups:]
-    names = [n for n in learn.recorder.metric_names[1:] if n != 'time']
-    n = sum(p.numel() for p in learn.model.parameters() if p.requires_grad)
-    return dict(groups=stage.groups, trainable=n, epochs=stage.epochs, lr=lrs, **{k: None if v is None else float(v) for k, v in zip(names, learn.final_record, strict=False)})
-
-# %% ../../nbs/recipes/30_transfer.ipynb #head
+# %% ../../nbs/recipes/30_transfer.ipynb #body-and-head
 def body_and_head(
     model:nn.Module, # A `Sequential` of body and head, as `vision_learner` makes, or a timm model
 ) -> tuple[Callable, nn.Module]: # Inputs → features, and what makes predictions of them
-    "The two parts of a model for transfer"
+    "Cut a model into the two parts for transfer"
     model = unwrapped(model)
     if isinstance(model, nn.Sequential) and len(model) > 1: return model[:-1], model[-1]
-    if hasattr(model, 'forward_features') and hasattr(model, 'forward_head'): return model.forward_features, _Head(model)
-    raise ValueError(f'body_and_head: the model is a {type(model).__name__}; it must be a `Sequential` of body and head, or a timm model')
+    timms = hasattr(model, 'forward_features') and hasattr(model, 'forward_head')
+    if timms: return model.forward_features, _Head(model)
+    raise ValueError(f'body_and_head: the model is a {type(model).__name__}; it must be a `Sequential` of body and '
+                     'head, or a timm model')
 
 class _Head(nn.Module):
     "A timm model's head, with only its parameters"
@@ -211,15 +208,16 @@ class _Head(nn.Module):
         super().__init__()
         self.classifier, self.__dict__['forward'] = model.get_classifier(), model.forward_head
 
+# %% ../../nbs/recipes/30_transfer.ipynb #features
 class _Features:
-    "Features and targets of each item"
+    "A dataset of the features and targets of all items"
     def __init__(self, x, y): self.x, self.y, self.n_inp = x, y, 1
     def __len__(self): return len(self.x)
     def __getitem__(self, i): return (self.x[i], *(o[i] for o in self.y))
 
 @torch.no_grad()
 def _features(learn, dl, body):
-    "Of all items, in order, on the CPU"
+    "The features of all items, in order, on the CPU"
     xs, ys = [], []
     for b in progress_bar(dl, leave=False):
         b = learn._set_device(b)
@@ -228,6 +226,25 @@ def _features(learn, dl, body):
         ys.append([to_cpu(o) for o in b[n_inp:]])
     return _Features(torch.cat(xs), [torch.cat(o) for o in zip(*ys, strict=True)])
 
+# %% ../../nbs/recipes/30_transfer.ipynb #feature-dls
+@contextmanager
+def _evaluating(model) -> Iterator[None]:
+    "A context in which the model is in evaluation mode; then each layer has the mode that it had"
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try: yield
+    finally:
+        for m, training in modes: m.training = training
+
+def _feature_dls(learn, body):
+    "`DataLoaders` of features, with the Learner's batch sizes"
+    with _evaluating(learn.model):
+        train, valid = (_features(learn, dl.new(shuffle=False, drop_last=False), body) for dl in learn.dls.loaders[:2])
+    bs, valid_bs = learn.dls.train.bs, learn.dls.valid.bs
+    return DataLoaders(TfmdDL(train, bs=bs, shuffle=True, drop_last=len(train) > bs, num_workers=0),
+                       TfmdDL(valid, bs=valid_bs, num_workers=0), device=getattr(learn.dls, 'device', None))
+
+# %% ../../nbs/recipes/30_transfer.ipynb #head
 @patch
 def fit_head(self:Learner,
     n_epoch:int, # Epochs
@@ -238,13 +255,7 @@ def fit_head(self:Learner,
     "Train the head alone, on features of the frozen body that are computed once"
     check_range('fit_head', 'n_epoch', n_epoch, lo=1, integer=True)
     body, head = body_and_head(self.model)
-    modes = [(m, m.training) for m in self.model.modules()]
-    self.model.eval()
-    try: train, valid = (_features(self, dl.new(shuffle=False, drop_last=False), body) for dl in self.dls.loaders[:2])
-    finally:
-        for m, training in modes: m.training = training
-    dls = DataLoaders(TfmdDL(train, bs=self.dls.train.bs, shuffle=True, drop_last=len(train) > self.dls.train.bs, num_workers=0),
-                      TfmdDL(valid, bs=self.dls.valid.bs, num_workers=0), device=getattr(self.dls, 'device', None))
-    sub = Learner(dls, head, loss_func=self.loss_func, opt_func=self.opt_func, metrics=list(self.metrics), path=self.path, lr=self.lr, wd=self.wd)
+    sub = Learner(_feature_dls(self, body), head, loss_func=self.loss_func, opt_func=self.opt_func,
+                  metrics=list(self.metrics), path=self.path, lr=self.lr, wd=self.wd)
     getattr(sub, fit)(n_epoch, lr, **kwargs)
     return sub
