@@ -41,8 +41,7 @@ test-all: $(INSTALLED)
 	$(PYTEST)
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff check fastai_recipes --config line-length=120
+	$(BIN)/python docs/lint.py
 
 new: $(INSTALLED)
 	$(BIN)/python docs/new.py $(NAME)

@@ -25,7 +25,7 @@ Modules:
 - `fastai_recipes.callbacks.checkpoint`: A training run that was killed resumes where it stopped, bit for bit.
 - `fastai_recipes.callbacks.gradient_noise`: Record the gradient's noise scale during training.
 - `fastai_recipes.callbacks.layer_stats`: Record how far each layer moves, its gradient's norm, and histograms of its outputs and gradients.
-- `fastai_recipes.callbacks.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
+- `fastai_recipes.callbacks.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that minima are flat.
 - `fastai_recipes.callbacks.weighting`: Draw the items of rare classes more often, in a Learner that exists; its data stays as it was.
 - `fastai_recipes.core.checks`: Checks that refuse a wrong argument early, and say what was given, what is allowed and what to do.
 - `fastai_recipes.core.factory`: Learners that all begin the same, and copies of models and Learners.
@@ -33,7 +33,7 @@ Modules:
 - `fastai_recipes.core.fit`: What a callback needs to know about its fit: real steps, searches and validations, precision.
 - `fastai_recipes.core.metrics`: The names and values of what a fit records, and whether lower or higher is better.
 - `fastai_recipes.core.processes`: Several processes that train together: how many there are, and decisions that are the same in each.
-- `fastai_recipes.core.rng`: Random generators and shuffles: draw the same numbers again, and let training continue as if nothing had been drawn.
+- `fastai_recipes.core.rng`: Random generators and shuffles: draw the same numbers again, and train on as if nothing had been drawn.
 - `fastai_recipes.core.run_state`: Everything that a training run is made of, as state that can be written to a file and put back.
 - `fastai_recipes.core.sample_loss`: One loss per sample, from any loss function that can be asked for it.
 - `fastai_recipes.core.second_pass`: Running the current batch again, and a base class for callbacks that compute a step's gradient at other weights.
@@ -41,9 +41,9 @@ Modules:
 - `fastai_recipes.core.tensors`: A model's tensors: their names, averages, finiteness, values that are restored, BatchNorm on hold, parts of a batch.
 - `fastai_recipes.core.weight_average`: A base for callbacks that average weights: it decides which weights the model has at which time.
 - `fastai_recipes.losses`: Losses for imbalanced classes and for several labels, which work in any loop and in every part of a `Learner`.
-- `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: they respect freezing, rates per group, schedules, and `wd_bn_bias=False`.
+- `fastai_recipes.optimizers`: Optimizers by name, ready for a `Learner`: freezing, rates per group, schedules and `wd_bn_bias=False` work.
 - `fastai_recipes.recipes.batch_size`: Find the largest batch that fits into memory, and train with more items per step than fit.
-- `fastai_recipes.recipes.combination`: Predictions of several models become one: averaged probabilities, logits or ranks, with weights that fit out-of-fold predictions.
+- `fastai_recipes.recipes.combination`: One prediction from several models: averaged probabilities, logits or ranks, with weights fitted out of fold.
 - `fastai_recipes.recipes.diagnosis`: What a trained model gets wrong, and how sure it is; which labels to doubt; whether validation predicts the test.
 - `fastai_recipes.recipes.distillation`: One model learns from several: from the targets, and from what a teacher predicts for each batch.
 - `fastai_recipes.recipes.ensemble`: Several models that predict as one: Learners and exported files, each with its own data preparation.
@@ -54,9 +54,9 @@ Modules:
 - `fastai_recipes.recipes.noise_scale`: Find the batch size at which the noise of a batch's gradient is as large as the gradient itself.
 - `fastai_recipes.recipes.predictions`: Predict each item once, with its index and its loss, and tell from the shapes what targets mean.
 - `fastai_recipes.recipes.sanity`: Check whether training is sound: can the model fit one batch, and does each layer move?
-- `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
-- `fastai_recipes.recipes.seeds`: Is a gain real? Training runs over several seeds, their differences with confidence intervals, and a refit that ends at the best epoch.
-- `fastai_recipes.recipes.snapshots`: Several models from one training run, and one model from several: snapshots at the ends of cycles, and means of weights.
+- `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up, cosine, cosine restarts.
+- `fastai_recipes.recipes.seeds`: Is a gain real? Runs over several seeds, their differences with intervals, and a refit that ends at the best epoch.
+- `fastai_recipes.recipes.snapshots`: Several models from one training run, and one model from several: ends of cycles, and means of weights.
 - `fastai_recipes.recipes.transfer`: Fine-tuning stage by stage, parameter groups for timm's models, and the cheap baseline on cached features.
 - `fastai_recipes.recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
 - `fastai_recipes.recipes.unlabelled`: Labels that a model is sure enough of to train on, and the items that a person should label next.

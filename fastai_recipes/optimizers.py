@@ -1,4 +1,4 @@
-"""Optimizers by name, ready for a `Learner`: they respect freezing, rates per group, schedules, and `wd_bn_bias=False`.
+"""Optimizers by name, ready for a `Learner`: freezing, rates per group, schedules and `wd_bn_bias=False` work.
 
 **When to use it.** To try another optimizer with one word: `Learner(..., opt_func=opt_func('lion', wd=0.1))`.
 Behind fastai's own `OptimWrapper`, PyTorch's optimizers lose `wd_bn_bias=False` (norms and biases are decayed all

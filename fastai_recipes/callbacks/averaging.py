@@ -1,8 +1,15 @@
 """Averages of the weights that training passes through: they have less noise than the last step, and cost one copy.
 
-**When to use it.** `EMA`, the exponential moving average, in nearly any training run of more than a few hundred steps. It replaces much of what a decaying learning rate does, so it helps most where rates are constant or decay slowly and batches are small. `decay=0.9998` looks back over some 5,000 steps; while there are fewer, the warm-up makes it look back over a fraction of them. `SWA`, the plain mean of the last part of training, suits long training runs. It needs a high learning rate there (`SWA(lr=...)`), and re-estimates BatchNorm. Use one average, not two. **When not.** With a learning rate that has decayed to zero the last weights hardly move, and an average adds little.
+**When to use it.** `EMA`, the exponential moving average, in nearly any training run of more than a few hundred
+steps. It replaces much of what a decaying learning rate does, so it helps most where rates are constant or decay
+slowly and batches are small. `decay=0.9998` looks back over some 5,000 steps; while there are fewer, the warm-up
+makes it look back over a fraction of them. `SWA`, the plain mean of the last part of training, suits long training
+runs. It needs a high learning rate there (`SWA(lr=...)`), and re-estimates BatchNorm. Use one average, not two.
+**When not.** With a learning rate that has decayed to zero the last weights hardly move, and an average adds
+little.
 
-With a `Learner`, validation, `SaveModelCallback` and the model after `fit` use the average; training continues with its own weights:
+With a `Learner`, validation, `SaveModelCallback` and the model after `fit` use the average; training continues
+with its own weights:
 
 ```python
 learn.add_cb(EMA())

@@ -1,6 +1,10 @@
 """Adversarial weight perturbation adds the gradient at slightly worse weights, as Kaggle's NLP winners do.
 
-**When to use it.** For fine-tuning transformers on small or noisy data, where it is worth a few thousandths of the score. Begin when the gradients mean something, usually in the second epoch: `start=0.2` or more. `adv_lr` of 1e-5 to 1 and `adv_eps` of 1e-3 to 1e-1 have all been used; the defaults are mild. **When not.** Where time is short: from `start` on, a step costs two passes. `SAM` moves all weights by one common radius and replaces the gradient; `AWP` moves each tensor relative to its own norm and adds the two gradients. Use one of them, not both.
+**When to use it.** For fine-tuning transformers on small or noisy data, where it is worth a few thousandths of the
+score. Begin when the gradients mean something, usually in the second epoch: `start=0.2` or more. `adv_lr` of 1e-5
+to 1 and `adv_eps` of 1e-3 to 1e-1 have all been used; the defaults are mild. **When not.** Where time is short:
+from `start` on, a step costs two passes. `SAM` moves all weights by one common radius and replaces the gradient;
+`AWP` moves each tensor relative to its own norm and adds the two gradients. Use one of them, not both.
 
 With a `Learner`:
 

@@ -1,6 +1,12 @@
 """Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
 
-**When to use it.** Large data sets in which most samples are learnt early: after the first epochs a few samples make up most of a batch's loss, and a step on those alone costs half. The usual form is `keep=0.5` to `0.7` from `start=0.2` or so on, with a schedule back to `keep=1` near the end. If some of the labels are wrong, `drop=0.1` to `0.3` throws the highest losses away. These are mostly the wrong labels once the model has learnt a little, so begin late (`start=0.3`). **When not.** `keep` with noisy labels: the hardest samples are the wrong ones, and the model trains on them. Small data sets, where each sample counts. Language models that carry a state from batch to batch, because all rows must be there.
+**When to use it.** Large data sets in which most samples are learnt early: after the first epochs a few samples
+make up most of a batch's loss, and a step on those alone costs half. The usual form is `keep=0.5` to `0.7` from
+`start=0.2` or so on, with a schedule back to `keep=1` near the end. If some of the labels are wrong, `drop=0.1` to
+`0.3` throws the highest losses away. These are mostly the wrong labels once the model has learnt a little, so
+begin late (`start=0.3`). **When not.** `keep` with noisy labels: the hardest samples are the wrong ones, and the
+model trains on them. Small data sets, where each sample counts. Language models that carry a state from batch to
+batch, because all rows must be there.
 
 With a `Learner`:
 

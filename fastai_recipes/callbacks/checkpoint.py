@@ -1,6 +1,10 @@
 """A training run that was killed resumes where it stopped, bit for bit.
 
-**When to use it.** Training runs that take longer than a kernel, a spot instance or a battery lasts. `Checkpoint` writes everything that a training run is made of, at the end of each epoch or every few steps. After a kill, the same script with `learn.resume()` before the fit continues, and ends with the weights, metrics and learning rates of a run that was never interrupted. **When not.** To keep the best model: that is `SaveModelCallback`, which can be used together with it.
+**When to use it.** Training runs that take longer than a kernel, a spot instance or a battery lasts. `Checkpoint`
+writes everything that a training run is made of, at the end of each epoch or every few steps. After a kill, the
+same script with `learn.resume()` before the fit continues, and ends with the weights, metrics and learning rates
+of a run that was never interrupted. **When not.** To keep the best model: that is `SaveModelCallback`, which can
+be used together with it.
 
 With a `Learner`:
 

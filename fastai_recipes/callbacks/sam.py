@@ -1,6 +1,10 @@
-"""Sharpness-aware minimization: step with the gradient at the worst point nearby, so that training ends in flat minima.
+"""Sharpness-aware minimization: step with the gradient at the worst point nearby, so that minima are flat.
 
-**When to use it.** For image and tabular models that fit their training data and should generalise better, for small data sets, and for noisy labels. Begin with `rho=0.05`; 0.02 to 0.2 is the useful range. `adaptive=True` (ASAM) measures the neighbourhood relative to each weight, so that rescaling a layer does not change it; it wants a larger `rho`, 0.5 to 2. **When not.** Where time is short: a SAM step costs two forward and two backward passes, and `every=k` takes the second pass only in each k-th step. Models that underfit gain nothing.
+**When to use it.** For image and tabular models that fit their training data and should generalise better, for
+small data sets, and for noisy labels. Begin with `rho=0.05`; 0.02 to 0.2 is the useful range. `adaptive=True`
+(ASAM) measures the neighbourhood relative to each weight, so that rescaling a layer does not change it; it wants a
+larger `rho`, 0.5 to 2. **When not.** Where time is short: a SAM step costs two forward and two backward passes,
+and `every=k` takes the second pass only in each k-th step. Models that underfit gain nothing.
 
 With a `Learner`:
 

@@ -1,6 +1,11 @@
 """Draw the items of rare classes more often, in a Learner that exists; its data stays as it was.
 
-**When to use it.** Classes of very different sizes, where the rare ones matter as much as the others. Try `'sqrt'` first, which goes half the way; `'balanced'` draws each class as often as any other. A `schedule` from natural to balanced lets the model learn from all the data first. **When not.** Only a few items in the rarest class: with `'balanced'` or `'oversample'` they come again and again, and the model learns them by heart; augmentation helps, and so does `'sqrt'`. Use this or class weights in the loss, not both at full strength. If scores are to be probabilities, train without it.
+**When to use it.** Classes of very different sizes, where the rare ones matter as much as the others. Try `'sqrt'`
+first, which goes half the way; `'balanced'` draws each class as often as any other. A `schedule` from natural to
+balanced lets the model learn from all the data first. **When not.** Only a few items in the rarest class: with
+`'balanced'` or `'oversample'` they come again and again, and the model learns them by heart; augmentation helps,
+and so does `'sqrt'`. Use this or class weights in the loss, not both at full strength. If scores are to be
+probabilities, train without it.
 
 With a `Learner`:
 

@@ -1,6 +1,9 @@
 """Write a file that is complete whenever it is there, and read it without running code that it may contain.
 
-**When to use it.** State that must survive a kill in the middle of a write: tensors, numbers, strings, and containers of them. `Checkpoint` writes a training run with it, `cross_validate` its folds, and a plain PyTorch loop can use it too. **When not.** To keep or share a trained model: such a file is read only by the version of this package that wrote it. Use `learn.export`, or `torch.save` of the model's `state_dict`.
+**When to use it.** State that must survive a kill in the middle of a write: tensors, numbers, strings, and
+containers of them. `Checkpoint` writes a training run with it, `cross_validate` its folds, and a plain PyTorch
+loop can use it too. **When not.** To keep or share a trained model: such a file is read only by the version of
+this package that wrote it. Use `learn.export`, or `torch.save` of the model's `state_dict`.
 
 ```python
 write_checkpoint(dict(model=model.state_dict(), opt=opt.state_dict(), n=n), 'run.pth')

@@ -1,4 +1,4 @@
-"""Random generators and shuffles: draw the same numbers again, and let training continue as if nothing had been drawn.
+"""Random generators and shuffles: draw the same numbers again, and train on as if nothing had been drawn.
 
 Dropout, stochastic depth and noise layers draw from torch's generators, some models from Python's or NumPy's. Data
 loaders shuffle with generators of their own.

@@ -1,6 +1,9 @@
 """Everything that a training run is made of, as state that can be written to a file and put back.
 
-**When to use it.** To continue a run in another process: `Checkpoint` writes this state and `learn.resume()` puts it back. A callback of your own is part of it if it has `state_dict` and `load_state_dict`. **When not.** To go back within one process: `Snapshot` and `TrainedState` of `core.snapshot` keep tensors in memory, and put back what a file would not hold.
+**When to use it.** To continue a run in another process: `Checkpoint` writes this state and `learn.resume()` puts
+it back. A callback of your own is part of it if it has `state_dict` and `load_state_dict`. **When not.** To go
+back within one process: `Snapshot` and `TrainedState` of `core.snapshot` keep tensors in memory, and put back what
+a file would not hold.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/run_state.html.md"""
 

@@ -1,6 +1,9 @@
 """A base for callbacks that average weights: it decides which weights the model has at which time.
 
-**When to use it.** To write a callback that averages weights in a way of its own: derive from `WeightAverage`, define `after_real_step`, and call `update` there. `EMA` and `SWA` (in `callbacks/averaging`) are made so. `SwappedWeights` also serves alone, wherever a model shall have other weights for a while. **When not.** To train with an average: take `EMA` or `SWA`.
+**When to use it.** To write a callback that averages weights in a way of its own: derive from `WeightAverage`,
+define `after_real_step`, and call `update` there. `EMA` and `SWA` (in `callbacks/averaging`) are made so.
+`SwappedWeights` also serves alone, wherever a model shall have other weights for a while. **When not.** To train
+with an average: take `EMA` or `SWA`.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/weight_average.html.md"""
 

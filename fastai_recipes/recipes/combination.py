@@ -1,6 +1,8 @@
-"""Predictions of several models become one: averaged probabilities, logits or ranks, with weights that fit out-of-fold predictions.
+"""One prediction from several models: averaged probabilities, logits or ranks, with weights fitted out of fold.
 
-**When to use it.** When you have predictions of several models as tensors, whatever made them. With Learners or exported files, `Ensemble` predicts and combines. **When not.** To find weights from predictions of items that the models were trained on: take out-of-fold predictions, as `cross_validate` makes them.
+**When to use it.** When you have predictions of several models as tensors, whatever made them. With Learners or
+exported files, `Ensemble` predicts and combines. **When not.** To find weights from predictions of items that the
+models were trained on: take out-of-fold predictions, as `cross_validate` makes them.
 
 ```python
 weights = fit_weights([oof_a, oof_b], targs, 'geometric')    # out-of-fold predictions

@@ -1,6 +1,8 @@
 """One model learns from several: from the targets, and from what a teacher predicts for each batch.
 
-**When to use it.** `learn.distill(teacher)`, when several models predict better than one, and one model shall predict: a smaller model learns from a larger one, or a model from an ensemble. **When not.** When the teacher is no better than the student. When a step may not take longer: each teacher runs once for each batch.
+**When to use it.** `learn.distill(teacher)`, when several models predict better than one, and one model shall
+predict: a smaller model learns from a larger one, or a model from an ensemble. **When not.** When the teacher is
+no better than the student. When a step may not take longer: each teacher runs once for each batch.
 
 ```python
 ensemble = Ensemble(train_seeds(make_learner, 5, keep=True).learners)

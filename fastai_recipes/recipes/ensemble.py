@@ -1,6 +1,10 @@
 """Several models that predict as one: Learners and exported files, each with its own data preparation.
 
-**When to use it.** `Ensemble`, when accuracy is worth several times the cost of prediction. Its members are Learners, files of `learn.export`, or ensembles; `train_seeds(keep=True)` and `cross_validate` give such members, and `snapshot_ensemble` takes them from one training run. To have one model again afterwards: `learn.distill(ensemble)`, or `soup` when the members were fine-tuned from one pretrained model. **When not.** Models that were trained in the same way on the same data, and agree everywhere, gain little.
+**When to use it.** `Ensemble`, when accuracy is worth several times the cost of prediction. Its members are
+Learners, files of `learn.export`, or ensembles; `train_seeds(keep=True)` and `cross_validate` give such members,
+and `snapshot_ensemble` takes them from one training run. To have one model again afterwards:
+`learn.distill(ensemble)`, or `soup` when the members were fine-tuned from one pretrained model. **When not.**
+Models that were trained in the same way on the same data, and agree everywhere, gain little.
 
 ```python
 ensemble = Ensemble(train_seeds(make_learner, 5, keep=True).learners)

@@ -1,6 +1,9 @@
 """Cross-validation that predicts each item with a model that has not seen it, and keeps the models of the folds.
 
-**When to use it.** `cross_validate`, when there is little data, and when you need predictions of the whole training set by models that have not seen it: stacking, label cleaning and thresholds are made from them. The models of the folds are an ensemble for new items. **When not.** With plenty of data one validation set will do, at a fifth of the cost of five folds. With data in time, random folds would train on the future.
+**When to use it.** `cross_validate`, when there is little data, and when you need predictions of the whole
+training set by models that have not seen it: stacking, label cleaning and thresholds are made from them. The
+models of the folds are an ensemble for new items. **When not.** With plenty of data one validation set will do, at
+a fifth of the cost of five folds. With data in time, random folds would train on the future.
 
 ```python
 def make_learner(train, valid):                              # indices of items

@@ -1,6 +1,11 @@
 """Training that survives a NaN, an overflow or a divergence: the three guards together.
 
-**When to use it.** Mixed precision with float16, high learning rates, data that may hold a broken item, long trainings that nobody watches. `SkipNonFinite` leaves out a batch whose loss or gradients are not finite, as if it did not exist; `Rollback` goes back to the last good state when training diverges or the weights are broken, and goes on with a lower rate; `Fp16Guard` keeps the loss scale from one `fit` to the next. `learn.to_fp16_guarded()` is `to_fp16()` with all three. **When not.** To hide a bug: where most batches are not finite, `SkipNonFinite` stops and says which layer broke first.
+**When to use it.** Mixed precision with float16, high learning rates, data that may hold a broken item, long
+trainings that nobody watches. `SkipNonFinite` leaves out a batch whose loss or gradients are not finite, as if it
+did not exist; `Rollback` goes back to the last good state when training diverges or the weights are broken, and
+goes on with a lower rate; `Fp16Guard` keeps the loss scale from one `fit` to the next. `learn.to_fp16_guarded()`
+is `to_fp16()` with all three. **When not.** To hide a bug: where most batches are not finite, `SkipNonFinite`
+stops and says which layer broke first.
 
 With a `Learner`:
 

@@ -1,4 +1,4 @@
-"""Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up and cosine, cosine restarts.
+"""Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up, cosine, cosine restarts.
 
 **When to use it.** `fit_flat_swa`: a rate that stays high until the end, and the mean of the last part's weights
 instead of a decay. `fit_plateau`: it is not known how long the training run has to be; the rate falls when there

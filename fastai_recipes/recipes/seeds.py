@@ -1,6 +1,9 @@
-"""Is a gain real? Training runs over several seeds, their differences with confidence intervals, and a refit that ends at the best epoch.
+"""Is a gain real? Runs over several seeds, their differences with intervals, and a refit that ends at the best epoch.
 
-**When to use it.** `train_seeds` and `compare`, before you believe in any gain: comparing one run with one other run says nothing, because the seed alone changes a score by more than most methods do. `refit_at_best_epoch` instead of early stopping. **When not.** With two or three seeds the interval is wide, and only a large difference can be told from luck; if you cannot pay for more runs, do not claim a gain.
+**When to use it.** `train_seeds` and `compare`, before you believe in any gain: comparing one run with one other
+run says nothing, because the seed alone changes a score by more than most methods do. `refit_at_best_epoch`
+instead of early stopping. **When not.** With two or three seeds the interval is wide, and only a large difference
+can be told from luck; if you cannot pay for more runs, do not claim a gain.
 
 ```python
 a, b = (train_seeds(make, 10, epochs=5) for make in (plain, with_sam))

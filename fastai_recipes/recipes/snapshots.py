@@ -1,6 +1,9 @@
-"""Several models from one training run, and one model from several: snapshots at the ends of cycles, and means of weights.
+"""Several models from one training run, and one model from several: ends of cycles, and means of weights.
 
-**When to use it.** `snapshot_ensemble`, when one training run must pay for all members of an ensemble. `soup`, when the members were fine-tuned from one pretrained model, and one model shall predict. **When not.** If you can pay for several runs, an ensemble of separately trained models is more certain to gain. A soup of models that were trained from scratch is worth nothing: their weights do not lie in one basin.
+**When to use it.** `snapshot_ensemble`, when one training run must pay for all members of an ensemble. `soup`,
+when the members were fine-tuned from one pretrained model, and one model shall predict. **When not.** If you can
+pay for several runs, an ensemble of separately trained models is more certain to gain. A soup of models that were
+trained from scratch is worth nothing: their weights do not lie in one basin.
 
 ```python
 ensemble = snapshot_ensemble(learn, n_cycles=5, cycle_len=4, last=3)

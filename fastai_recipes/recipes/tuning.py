@@ -1,6 +1,12 @@
 """A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
 
-**When to use it.** When a setting matters and nobody knows its value: the learning rate of a new model, weight decay, dropout, how strong an augmentation. `tune` trains a new `Learner` for each trial, first at quasi-random points of the space, then where a model of the results expects the best; bad trials end early; the study lies in a file, so that Ctrl-C, a kill or a restart loses nothing, and several processes or machines may work on it at once. **When not.** Before the sanity checks (`learn.overfit_batch`) and a good learning rate from `lr_find`: a search hides errors, it does not mend them. The best of many trials looks better than it is, since the validation set chose it: compare the winner with the default over seeds (`train_seeds`), or on a test set.
+**When to use it.** When a setting matters and nobody knows its value: the learning rate of a new model, weight
+decay, dropout, how strong an augmentation. `tune` trains a new `Learner` for each trial, first at quasi-random
+points of the space, then where a model of the results expects the best; bad trials end early; the study lies in a
+file, so that Ctrl-C, a kill or a restart loses nothing, and several processes or machines may work on it at once.
+**When not.** Before the sanity checks (`learn.overfit_batch`) and a good learning rate from `lr_find`: a search
+hides errors, it does not mend them. The best of many trials looks better than it is, since the validation set
+chose it: compare the winner with the default over seeds (`train_seeds`), or on a test set.
 
 ```python
 def make_learner(config):                                    # a new Learner for each trial
