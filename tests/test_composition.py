@@ -300,7 +300,7 @@ def outcome(names, path, distributed=False):
 REFUSED = {('EMA', 'SWA'): 'EMA: SWA is attached too, and only one average can be in the model.',
            ('SAM', 'AWP'): 'SAM: AWP is attached too; each wants to be the one that moves the weights for the second pass.'}
 REFUSED |= {tuple(sorted((name, 'GradientNoise'), key=list(FEATURES).index)):
-            f"GradientNoise: {name.split('(')[0]} is attached too; half of a batch is not a batch of its own then."
+            f"GradientNoise: {name.split('(')[0]} is attached too; with it half of a batch is not a batch of its own."
             for name in ('SAM', 'BatchLossFilter', "BatchLossFilter(mode='mask')", 'AWP', 'MixUp')}
 # of pairs that work: what to know
 NOTES = {('SWA', 'WeightedSampling'): "SWA's BatchNorm statistics are of new draws; weights agree to rounding",
