@@ -5,6 +5,7 @@ from fastai_recipes.core.checks import *
 from fastai_recipes.core.factory import *
 from fastai_recipes.core.files import *
 from fastai_recipes.core.fit import *
+from fastai_recipes.core.loader import *
 from fastai_recipes.core.metrics import *
 from fastai_recipes.core.processes import *
 from fastai_recipes.core.rng import *
