@@ -31,6 +31,7 @@ Modules:
 - `fastai_recipes.core.factory`: Learners that all begin the same, and copies of models and Learners.
 - `fastai_recipes.core.files`: Write a file that is complete whenever it is there, and read it without running code that it may contain.
 - `fastai_recipes.core.fit`: What a callback needs to know about its fit: real steps, searches and validations, precision.
+- `fastai_recipes.core.loader`: A training loader that gets its items from a function, with everything else as it was.
 - `fastai_recipes.core.metrics`: The names and values of what a fit records, and whether lower or higher is better.
 - `fastai_recipes.core.processes`: Several processes that train together: how many there are, and decisions that are the same in each.
 - `fastai_recipes.core.rng`: Random generators and shuffles: draw the same numbers again, and train on as if nothing had been drawn.

@@ -83,7 +83,7 @@ def hardest(
 
 # %% ../../nbs/callbacks/30_batch_filter.ipynb #filter
 class BatchLossFilter(Callback):
-    "Train on the hardest samples of each batch (selective backpropagation), or on all but the very hardest"
+    "Train on the hardest samples of each batch (selective backpropagation, arXiv:1910.00762), or all but the hardest"
     order, run_valid = GradientAccumulation.order - .1, False   # it counts `yb` in `after_loss`
     changes_batch = True                                        # what trains is not the whole batch
     _stateattrs = 'chosen', '_scoring', '_whole', '_sums'

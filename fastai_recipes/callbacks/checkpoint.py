@@ -42,6 +42,12 @@ from ..core.rng import training_dl
 from ..core.run_state import generators_state, named_cbs, set_generators, set_training_state, training_state
 from ..core.tensors import named_tensors
 
+# %% ../../nbs/callbacks/60_checkpoint.ipynb #fit-of
+def _fit_of(learn):
+    "What tells a fit from others, e.g. the two of `fine_tune`"
+    return dict(n_epoch=learn.n_epoch, n_batches=len(training_dl(learn)), frozen=learn.opt.frozen_idx,
+                groups=len(learn.opt.param_lists))
+
 # %% ../../nbs/callbacks/60_checkpoint.ipynb #checkpoint
 class Checkpoint(Callback):
     "Write everything that is needed to continue after a kill, with `learn.resume()` and the same fit call"
@@ -61,6 +67,13 @@ class Checkpoint(Callback):
 
     def _init_state(self):
         self.fits, self.n_steps, self._epoch_start, self._stepped, self._due = [], 0, None, False, False
+
+    def before_fit(self):
+        if is_validation(self.learn) or is_search(self.learn): return
+        self._stepped = self._due = False
+        self.fits.append(_fit_of(self.learn))
+
+    def before_train(self): self._epoch_start = generators_state(self.learn)
 
 # %% ../../nbs/callbacks/60_checkpoint.ipynb #save
 def _all_ranks(o):
@@ -83,24 +96,6 @@ def save(self:Checkpoint,
     place = dict(epoch=learn.epoch, done=learn.iter + 1, cut=cut)
     state = dict(training_state(learn), ranks=ranks, place=place, fits=self.fits, n_steps=self.n_steps)
     write_checkpoint(state, _path(learn, self.fname))
-
-# %% ../../nbs/callbacks/60_checkpoint.ipynb #record
-def _fit_of(learn):
-    "What tells a fit from others, e.g. the two of `fine_tune`"
-    return dict(n_epoch=learn.n_epoch, n_batches=len(training_dl(learn)), frozen=learn.opt.frozen_idx,
-                groups=len(learn.opt.param_lists))
-
-@patch
-def before_fit(self:Checkpoint):
-    "Record the fit"
-    if is_validation(self.learn) or is_search(self.learn): return
-    self._stepped = self._due = False
-    self.fits.append(_fit_of(self.learn))
-
-@patch
-def before_train(self:Checkpoint):
-    "Keep the state of the generators, for the same batches again"
-    self._epoch_start = generators_state(self.learn)
 
 # %% ../../nbs/callbacks/60_checkpoint.ipynb #events
 @patch

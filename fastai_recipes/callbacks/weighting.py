@@ -35,24 +35,20 @@ Docs: https://fastai-recipes.github.io/fastai_recipes/callbacks/weighting.html.m
 __all__ = ['draw_items', 'oversample', 'undersample', 'WeightedSampling']
 
 # %% ../../nbs/callbacks/50_weighting.ipynb #imports
-import random
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import cache
 
 import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.data.core import DataLoaders
-from fastai.data.load import DataLoader
 from fastcore.basics import patch
 from torch import Tensor
-from torch.utils.data import DataLoader as TorchDataLoader
 
 from ..core.checks import check_range, refusal
 from ..core.fit import is_validation
-from ..core.processes import distributed_classes
+from ..core.loader import plain_loader, with_draws
 from ..targets import WEIGHTINGS, class_targets, class_counts, dataset_targets, sample_weights
 
 # %% ../../nbs/callbacks/50_weighting.ipynb #checked-weights
@@ -147,80 +143,6 @@ def _generator(seed):
     "A generator, seeded from torch's global one if `seed` is None"
     return torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
 
-# %% ../../nbs/callbacks/50_weighting.ipynb #loader
-class _DrawingLoader:
-    "Goes in front of a fastai `DataLoader` class: the items come from `draws`; `plain` is the loader without"
-    def get_idxs(self):
-        idxs = self.draws()
-        if 'sort_func' in vars(self): idxs = _by_length(idxs, torch.as_tensor(self.res), self.bs, self.draws.generator)
-        return idxs.numpy()
-    def __len__(self):
-        if self.bs is None: return self.draws.n
-        return self.draws.n//self.bs if self.drop_last else -(-self.draws.n//self.bs)
-    def new(self, dataset=None, cls=None, **kwargs):
-        new = self.plain.new(dataset, cls, **kwargs)
-        return _with_draws(new, self.draws) if cls is None and (dataset is None or dataset is self.dataset) else new
-    def __reduce_ex__(self, protocol): return _unpickled, (type(self.plain),), vars(self)
-
-@cache
-def _drawing_class(cls): return type(f'Weighted{cls.__name__}', (_DrawingLoader, cls), {})
-def _unpickled(cls): return object.__new__(_drawing_class(cls))
-
-# %% ../../nbs/callbacks/50_weighting.ipynb #by-length
-def _by_length(idxs, lengths, bs, generator):
-    "Order items into batches of similar length, as fastai's `SortedDL` does; the longest batch comes first"
-    chunks = [o[lengths[o].argsort(descending=True, stable=True)] for o in idxs.split(50*bs)]
-    *batches, last = torch.cat(chunks).split(bs)
-    if not batches: return last
-    order = torch.randperm(len(batches), generator=generator).tolist()
-    first = max(range(len(batches)), key=lambda i: int(lengths[batches[i]].max()))
-    order.remove(first)
-    return torch.cat([*(batches[i] for i in (first, *order)), last])
-
-# %% ../../nbs/callbacks/50_weighting.ipynb #plain
-def _plain_loader(dl, who):
-    "The loader below those that share out or draw; a `ValueError` if its items cannot be drawn"
-    if isinstance(dl, distributed_classes('DistributedDL')): dl = dl.dl
-    if isinstance(dl, _DrawingLoader): dl = dl.plain
-    try: n = len(dl.dataset)
-    except TypeError: n = None
-    pieces, bs = (dl.n, dl.bs) if isinstance(dl, DataLoader) else (n, dl.batch_size)
-    if n and pieces == n and bs is not None: return dl
-    raise ValueError(f'{who}: the training data is a {type(dl).__name__} of {pieces} pieces and a dataset of {n} '
-                     'items; it must draw the items of a dataset that has a length, in batches, to draw some more often')
-
-# %% ../../nbs/callbacks/50_weighting.ipynb #weighted
-_TORCH_ARGS = ('batch_size', 'num_workers', 'collate_fn', 'pin_memory', 'drop_last', 'timeout', 'worker_init_fn',
-               'multiprocessing_context', 'generator', 'prefetch_factor', 'persistent_workers', 'pin_memory_device')
-
-class _Sampler:
-    "Draws for PyTorch's `DataLoader`"
-    def __init__(self, draws): self.draws, self.generator = draws, draws.generator
-    def __len__(self): return self.draws.n
-    def __iter__(self): return iter(self.draws().tolist())
-
-def _with_draws(dl, draws):
-    "A copy of `dl` with the items that `draws` gives; everything else is shared"
-    plain = _plain_loader(dl, draws.who)
-    if isinstance(dl, distributed_classes('DistributedDL')):
-        return type(dl)(_with_draws(plain, draws), dl.rank, dl.world_size, dl.device)
-    bs = plain.bs if isinstance(plain, DataLoader) else plain.batch_size
-    if draws.n < (bs if plain.drop_last else 1):
-        raise ValueError(f'{draws.who}: {draws.n} items are drawn for an epoch, which make no batch of {bs}; '
-                         'draw more, or use smaller batches')
-    if not isinstance(plain, TorchDataLoader): return _fastai_copy(plain, draws)
-    return TorchDataLoader(plain.dataset, sampler=_Sampler(draws), **{o: getattr(plain, o) for o in _TORCH_ARGS})
-
-def _fastai_copy(dl, draws):
-    "A copy of a fastai `DataLoader` that draws its items"
-    new, fake = copy(dl), dl.fake_l
-    vars(new).pop('get_idxs', None)
-    new.__class__ = _drawing_class(type(dl))
-    new.fake_l = type(fake)(new, fake.pin_memory, fake.num_workers, fake.timeout,
-                            persistent_workers=fake.persistent_workers, pin_memory_device=fake.pin_memory_device)
-    new.draws, new.plain, new.generator, new.rng, new.n = draws, dl, draws.generator, random.Random(0), draws.n
-    return new
-
 # %% ../../nbs/callbacks/50_weighting.ipynb #check-weighting
 def _check_weighting(who, weights, n, beta, seed):
     "Refuse what neither `WeightedSampling` nor `DataLoaders.weighted` can use"
@@ -242,7 +164,7 @@ class WeightedSampling(Callback):
     _stateattrs = 'training_dl', 'generator', 'draws'   # not in pickles and exports
     def __init__(self,
         weights:str|Sequence='sqrt', # 'sqrt', 'balanced', 'effective', 'oversample', 'undersample'; or one per item
-        schedule:Callable|None=None, # How far weights count, by `epoch/n_epoch`: 0 (not at all) to 1, as if None
+        schedule:Callable|None=None, # From `epoch/n_epoch` to how far weights count, in [0, 1]; always 1 if None
         n:int|None=None, # Items per epoch; as many as there are if None
         beta:float=.999, # Of 'effective'
         seed:int|None=None, # Decides what is drawn; taken from torch's generator at the first fit if None
@@ -260,8 +182,8 @@ class WeightedSampling(Callback):
         if is_validation(self.learn): return
         if self.generator is None: self.generator = _generator(self.seed)
         dl, who = self.learn.dls.train, 'WeightedSampling'
-        draws = _Draws(who, self.weights, _plain_loader(dl, who).dataset, self.n, self.beta, self.generator)
-        self.training_dl = _with_draws(dl, draws)
+        draws = _Draws(who, self.weights, plain_loader(dl, who).dataset, self.n, self.beta, self.generator)
+        self.training_dl = with_draws(dl, draws)
         self.draws = draws
 
     def before_train(self):
@@ -286,6 +208,6 @@ def weighted(self:DataLoaders,
     who = 'DataLoaders.weighted'
     _check_weighting(who, weights, n, beta, seed)
     new = copy(self)
-    draws = _Draws(who, weights, _plain_loader(self.train, who).dataset, n, beta, _generator(seed))
-    new.loaders = [_with_draws(self.train, draws), *self.loaders[1:]]
+    draws = _Draws(who, weights, plain_loader(self.train, who).dataset, n, beta, _generator(seed))
+    new.loaders = [with_draws(self.train, draws), *self.loaders[1:]]
     return new

@@ -35,7 +35,7 @@ from fastcore.foundation import L
 from fastprogress.fastprogress import progress_bar
 from torch import Tensor
 
-from ..callbacks.checkpoint import read_checkpoint, write_checkpoint
+from ..core.files import read_checkpoint, write_checkpoint
 from ..core.factory import LearnerFactory
 from .ensemble import Ensemble, check_exportable, class_names, export_member
 from .seeds import check_fit_args, metric_summary, train_and_record

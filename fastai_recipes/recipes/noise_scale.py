@@ -29,7 +29,7 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 from fastcore.basics import patch
 
-from ..callbacks.averaging import WeightAverage
+from ..core.weight_average import WeightAverage
 from ..callbacks.batch_filter import BatchLossFilter
 from ..callbacks.fp16 import Fp16Guard
 from ..callbacks.rollback import Rollback

@@ -32,7 +32,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..callbacks.averaging import WeightAverage
+from ..core.weight_average import WeightAverage
 from ..callbacks.batch_filter import BatchLossFilter
 from ..callbacks.fp16 import Fp16Guard
 from ..callbacks.gradient_noise import GradientNoise
