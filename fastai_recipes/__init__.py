@@ -23,13 +23,17 @@ Modules:
 - `fastai_recipes.callbacks.awp`: Adversarial weight perturbation adds the gradient at slightly worse weights, as Kaggle's NLP winners do.
 - `fastai_recipes.callbacks.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
 - `fastai_recipes.callbacks.checkpoint`: A training run that was killed resumes where it stopped, bit for bit.
+- `fastai_recipes.callbacks.fp16`: Keeps the loss scale from one `fit` to the next, and raises an `eps` that is too small for float16.
 - `fastai_recipes.callbacks.gradient_noise`: Record the gradient's noise scale during training.
 - `fastai_recipes.callbacks.layer_stats`: Record how far each layer moves, its gradient's norm, and histograms of its outputs and gradients.
+- `fastai_recipes.callbacks.rollback`: If training diverges, restores the last good state and continues with a lower learning rate.
 - `fastai_recipes.callbacks.sam`: Sharpness-aware minimization: step with the gradient at the worst point nearby, so that minima are flat.
+- `fastai_recipes.callbacks.skip_non_finite`: Leaves out batches whose loss or gradients are not finite, as if they did not exist.
 - `fastai_recipes.callbacks.weighting`: Draw the items of rare classes more often, in a Learner that exists; its data stays as it was.
 - `fastai_recipes.core.checks`: Checks that refuse a wrong argument early, and say what was given, what is allowed and what to do.
 - `fastai_recipes.core.factory`: Learners that all begin the same, and copies of models and Learners.
 - `fastai_recipes.core.files`: Write a file that is complete whenever it is there, and read it without running code that it may contain.
+- `fastai_recipes.core.finite`: Find where a NaN comes from, and restore the buffers and gradients that a bad batch has changed.
 - `fastai_recipes.core.fit`: What a callback needs to know about its fit: real steps, searches and validations, precision.
 - `fastai_recipes.core.loader`: A training loader that gets its items from a function, with everything else as it was.
 - `fastai_recipes.core.metrics`: The names and values of what a fit records, and whether lower or higher is better.
@@ -38,6 +42,7 @@ Modules:
 - `fastai_recipes.core.run_state`: Everything that a training run is made of, as state that can be written to a file and put back.
 - `fastai_recipes.core.sample_loss`: One loss per sample, from any loss function that can be asked for it.
 - `fastai_recipes.core.second_pass`: Running the current batch again, and a base class for callbacks that compute a step's gradient at other weights.
+- `fastai_recipes.core.smoothed_loss`: Tell a training run that diverges from the usual scatter of the batches' losses.
 - `fastai_recipes.core.snapshot`: Everything of a Learner that training changes, kept and restored; training runs that leave no trace.
 - `fastai_recipes.core.tensors`: A model's tensors: their names, averages, finiteness, values that are restored, BatchNorm on hold, parts of a batch.
 - `fastai_recipes.core.weight_average`: A base for callbacks that average weights: it decides which weights the model has at which time.
@@ -50,7 +55,7 @@ Modules:
 - `fastai_recipes.recipes.ensemble`: Several models that predict as one: Learners and exported files, each with its own data preparation.
 - `fastai_recipes.recipes.folds`: Cross-validation that predicts each item with a model that has not seen it, and keeps the models of the folds.
 - `fastai_recipes.recipes.gradient_check`: Compare a model's gradients with finite differences in float64.
-- `fastai_recipes.recipes.guards`: Training that survives a NaN, an overflow or a divergence: the three guards together.
+- `fastai_recipes.recipes.guards`: Trains in float16 with three guards, so that a NaN, an overflow or a divergence does not end in a broken model.
 - `fastai_recipes.recipes.learning_rate`: A reproducible `lr_find` that leaves the Learner unchanged.
 - `fastai_recipes.recipes.noise_scale`: Find the batch size at which the noise of a batch's gradient is as large as the gradient itself.
 - `fastai_recipes.recipes.predictions`: Predict each item once, with its index and its loss, and tell from the shapes what targets mean.

@@ -1,4 +1,14 @@
-"""The loss scale is kept from one `fit` to the next, and `eps` is not too small for float16.
+"""Keeps the loss scale from one `fit` to the next, and raises an `eps` that is too small for float16.
+
+**When to use it.** Training in float16 (`learn.to_fp16()`) in several stages, such as `fine_tune` or one `fit`
+after another; or with Adam and an `eps` of 1e-8. `learn.to_fp16_guarded()` adds it together with `SkipNonFinite`
+and `Rollback`. **When not.** bfloat16 and float32 have no loss scale: there it does nothing.
+
+```python
+learn.to_fp16()
+learn.add_cb(Fp16Guard())
+learn.fine_tune(5)
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/callbacks/fp16.html.md"""
 
@@ -18,7 +28,7 @@ from ..core.fit import grad_scaler, is_search, is_validation
 
 # %% ../../nbs/callbacks/44_fp16.ipynb #fp16
 class Fp16Guard(Callback):
-    "The loss scale goes on from one `fit` to the next, and `eps` is not too small for float16"
+    "Keeps the loss scale from one `fit` to the next, and raises an `eps` that is too small for float16"
     order = MixedPrecision.order + .1
     _stateattrs = 'scaler',
     def __init__(self,
@@ -28,15 +38,19 @@ class Fp16Guard(Callback):
         self.min_eps = min_eps
         self._init_state()
 
-    def _init_state(self): self.scaler = None
+    def _init_state(self): self.scaler = None     # of the last fit
 
     def before_fit(self):
-        learn = self.learn
-        now = grad_scaler(learn)
-        if is_validation(learn) or now is None: return
-        if self.scaler is not None and self.scaler.get_scale() > 2.**-20: now.load_state_dict(self.scaler.state_dict())   # at 0 it would stay there
-        if not is_search(learn): self.scaler = now
-        eps = [h['eps'] for h in learn.opt.hypers if 'eps' in h]
-        if eps and min(eps) < self.min_eps:
-            warn(f'Fp16Guard: `eps` is {min(eps):g}, too small for float16; it is raised to {self.min_eps:g}', stacklevel=2)
-            learn.opt.set_hyper('eps', [max(o, self.min_eps) for o in eps])
+        scaler = grad_scaler(self.learn)
+        if is_validation(self.learn) or scaler is None: return
+        if self.scaler is not None and self.scaler.get_scale() > 2.**-20:     # at 0 it would stay there
+            scaler.load_state_dict(self.scaler.state_dict())
+        if not is_search(self.learn): self.scaler = scaler
+        self._raise_eps()
+
+    def _raise_eps(self):
+        "Raise each group's `eps` to at least `min_eps`"
+        eps = [h['eps'] for h in self.learn.opt.hypers if 'eps' in h]
+        if not eps or min(eps) >= self.min_eps: return
+        warn(f'Fp16Guard: `eps` is {min(eps):g}, too small for float16; it is raised to {self.min_eps:g}', stacklevel=2)
+        self.learn.opt.set_hyper('eps', [max(o, self.min_eps) for o in eps])

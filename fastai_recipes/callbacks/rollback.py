@@ -1,4 +1,28 @@
-"""On divergence, back to the last good state and on with a lower learning rate.
+"""If training diverges, restores the last good state and continues with a lower learning rate.
+
+**When to use it.** High learning rates, mixed precision with float16, long training runs that nobody watches:
+anything that may diverge after hours. `Rollback` keeps the last good state in memory and returns to it when the
+loss rises far above its best, or when a weight is not finite. **When not.** As a search for the learning rate: a
+rate that diverges at once is found faster by `lr_find`. And a copy of weights, optimizer state and averages must
+fit in memory.
+
+With a `Learner`:
+
+```python
+learn.add_cb(Rollback(every=50))
+learn.fit_one_cycle(20)
+learn.rollback.log        # when it went back, why and how far, as a DataFrame
+```
+
+In a plain PyTorch loop, the same rule for when training has diverged:
+
+```python
+smoothed = SmoothedLoss()                           # of `fastai_recipes.core`
+for x, y in dl:
+    ...
+    smoothed.add(loss.item())
+    if smoothed.risen(4, n_errors=4): ...           # back to the last good state
+```
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/callbacks/rollback.html.md"""
 
@@ -9,39 +33,56 @@ __all__ = ['Rollback']
 
 # %% ../../nbs/callbacks/42_rollback.ipynb #imports
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
 from warnings import warn
 
 import pandas as pd
 import torch
 from fastai.callback.fp16 import AMPMode, MixedPrecision
+from fastcore.basics import patch
 
 from ..core.checks import check_choice, check_range
 from ..core.fit import Diverged, StepCallback, abandon_step, is_search, is_validation, mixed_precision
 from ..core.processes import in_all_processes, process_mean
 from ..core.rng import model_device
 from ..core.snapshot import TrainedState
+from ..core.smoothed_loss import SmoothedLoss
 from ..core.tensors import LateValue, all_finite, tensor_slots, watched_slots
+
+# %% ../../nbs/callbacks/42_rollback.ipynb #kept
+@dataclass
+class _Kept:
+    "A good state: what training has made, with averages of weights, and the loss up to it"
+    state:TrainedState
+    averages:list          # (callback, its `state_dict`)
+    step:int
+    smoothed:SmoothedLoss
 
 # %% ../../nbs/callbacks/42_rollback.ipynb #rollback
 class Rollback(StepCallback):
-    "On divergence, go back to the last good state and on with a lower learning rate"
+    "If training diverges, restores the last good state and continues with a lower learning rate"
     order, run_valid = MixedPrecision.order + 2, False   # before the step after everything that sets rates
-    _stateattrs = ('good', 'events', 'factor', 'n_rollbacks', 'n_steps', 'fell_back', 'smooth', 'count', 'best', 'first', '_raw', '_late', '_stepped', '_skipped', 'square', '_slots')
+    _stateattrs = ('events', 'good', 'smoothed', 'factor', 'n_rollbacks', 'fell_back', 'n_steps',
+                   '_watched', '_scheduled_lrs', '_late_loss', '_stepped', '_n_skipped')
     beta = .95           # of the smoothed loss
     max_skipped = 10     # more skipped batches in a row are a divergence too
     def __init__(self,
-        every:int=50, # Keep the state after each so-many-th optimizer step, at least 1
-        threshold:float=4., # Diverged: the smoothed loss is above so many times its best; greater than 1
-        lr_mult:float=.5, # Of the learning rate at each roll-back, in (0, 1]
-        max_rollbacks:int=3, # After so many: `fallback`, or stop; at least 0
-        fallback:str|None='fp32', # What training in float16 goes on with then: 'fp32', 'bf16' or None
+        every:int=50, # Keep the state after every this many optimizer steps, at least 1
+        threshold:float=4., # Diverged: the smoothed loss is above this many times its best; greater than 1
+        lr_mult:float=.5, # Factor on the learning rate at each roll-back, in (0, 1]
+        max_rollbacks:int=3, # After this many: `fallback`, or stop; at least 0
+        fallback:str|None='fp32', # What training in float16 continues in then: 'fp32', 'bf16', or None to stop
     ):
         check_range('Rollback', 'every', every, lo=1, integer=True)
         check_range('Rollback', 'threshold', threshold, lo=math.nextafter(1, 2))
         check_range('Rollback', 'lr_mult', lr_mult, lo=math.ulp(0.), hi=1)
         check_range('Rollback', 'max_rollbacks', max_rollbacks, lo=0, integer=True)
         check_choice('Rollback', 'fallback', fallback, ('fp32', 'bf16', None))
-        self.every, self.threshold, self.lr_mult, self.max_rollbacks, self.fallback = every, threshold, lr_mult, max_rollbacks, fallback
+        self.every, self.threshold, self.lr_mult = every, threshold, lr_mult
+        self.max_rollbacks, self.fallback = max_rollbacks, fallback
         self._init_state()
 
     def _init_state(self):
@@ -50,173 +91,232 @@ class Rollback(StepCallback):
         self._begin()
 
     def _begin(self):
-        "Of one fit"
-        self.good, self.factor, self.n_rollbacks, self.n_steps, self.fell_back = None, 1., 0, 0, False
-        self.smooth, self.square, self.count, self.best, self.first = 0., 0., 0, math.inf, None
-        self._slots = None
-        self._raw, self._late, self._stepped, self._skipped = None, None, False, 0
-
-    @property
-    def log(self) -> pd.DataFrame: # Columns epoch, batch, step, event, why, smooth_loss, best_loss, back_to_step, lr_factor
-        "Each event, of all fits"
-        return pd.DataFrame(self.events, columns=['epoch', 'batch', 'step', 'event', 'why', 'smooth_loss', 'best_loss', 'back_to_step', 'lr_factor'])
-
-    @property
-    def smooth_loss(self) -> float: # NaN before the first batch
-        "The exponential average of the training loss"
-        return self.smooth/(1 - self.beta**self.count) if self.count else math.nan
+        "Reset what belongs to one fit"
+        self.good, self.smoothed = None, SmoothedLoss(self.beta)
+        self.factor, self.n_rollbacks, self.fell_back = 1., 0, False
+        self._watched = self._scheduled_lrs = self._late_loss = None
+        self.n_steps, self._stepped, self._n_skipped = 0, False, 0     # the last: in a row
 
     def before_fit(self):
         if is_validation(self.learn): return
         super().before_fit()
         self._begin()
 
-    def before_train(self):
-        if self.good is not None or is_search(self.learn): return
-        if self._slots is None: self._slots = watched_slots(self.learn.model)
-        broken = next((n for n, (store, k) in tensor_slots(self.learn.model).items() if any(o[0] is store and o[1] == k for o in self._slots) and not all_finite([store[k]])), None)
-        if not in_all_processes(torch.tensor(broken is None, device=model_device(self.learn.model))):
-            raise ValueError(f'Rollback: training begins with {f"the tensor {broken!r}" if broken else "a tensor in another process"}, which is not finite; there is no good state to go back to')
+# %% ../../nbs/callbacks/42_rollback.ipynb #log
+@patch(as_prop=True)
+def log(self:Rollback) -> pd.DataFrame:
+    "Each divergence, of all fits: when, what was done and why, the losses, back to which step, the factor on the rate"
+    columns = 'epoch', 'batch', 'step', 'event', 'why', 'smooth_loss', 'best_loss', 'back_to_step', 'lr_factor'
+    return pd.DataFrame(self.events, columns=list(columns))
 
-    def before_batch(self):
-        self._put_rate_back()
-        if self.good is None and not is_search(self.learn): self._keep()
+@patch(as_prop=True)
+def smooth_loss(self:Rollback) -> float: # NaN before the first batch
+    "The exponential average of the training loss"
+    return self.smoothed.value
 
-    def before_step(self):
-        "For this step the schedule's rate times `factor`"
-        if self.factor == 1: return
-        self._raw = [h['lr'] for h in self.learn.opt.hypers]
-        self.learn.opt.set_hyper('lr', [o*self.factor for o in self._raw])
+_COUNTERS = 'factor', 'n_rollbacks', 'n_steps', 'fell_back'
 
-    def _put_rate_back(self):
-        if self._raw: self.learn.opt.set_hyper('lr', self._raw)
-        self._raw = None
+@patch
+def state_dict(self:Rollback) -> dict: # Numbers and strings
+    "Give what a checkpoint needs"
+    counters = {k: getattr(self, k) for k in _COUNTERS} | self.smoothed.state_dict()
+    return dict(events=[dict(e) for e in self.events], **counters, _raw=self._scheduled_lrs)
 
-    def after_real_step(self): self.n_steps, self._stepped = self.n_steps + 1, True
+@patch
+def load_state_dict(self:Rollback,
+    state:dict, # As `state_dict` gave it
+):
+    "Continue in the middle of a fit, in the precision that training had fallen back to"
+    for k in _COUNTERS: setattr(self, k, state[k])
+    self.smoothed.load_state_dict(state)
+    self._scheduled_lrs = state['_raw']
+    self.events, self.good = [dict(e) for e in state['events']], None
+    amp = mixed_precision(self.learn)
+    if self.fell_back and amp and amp.amp_mode == AMPMode.FP16: self._fall_back()
 
-    def after_batch(self):
-        stepped, self._stepped = self._stepped, False
-        if is_search(self.learn) or self.good is None: return
-        why = self._diverged()
-        if why: self._back(why)
-        elif stepped and self.n_steps % self.every == 0 and not self._rising() and not self._keep(): self._back('not finite')
+# %% ../../nbs/callbacks/42_rollback.ipynb #rate
+@patch
+def before_step(self:Rollback):
+    if self.factor == 1: return
+    self._scheduled_lrs = [h['lr'] for h in self.learn.opt.hypers]
+    self.learn.opt.set_hyper('lr', [o*self.factor for o in self._scheduled_lrs])
 
-    def after_train(self):
-        "Before the epoch's validation"
-        if self.good is not None and not self._finite(): self._back('not finite')
-        self._put_rate_back()   # so that callbacks that change it after an epoch change the schedule's
+@patch
+def _put_rate_back(self:Rollback):
+    "Set the schedule's rate again"
+    if self._scheduled_lrs: self.learn.opt.set_hyper('lr', self._scheduled_lrs)
+    self._scheduled_lrs = None
 
-    def after_fit(self):
-        if is_validation(self.learn): return
-        self._put_rate_back()
-        self.good = None
+@patch
+@contextmanager
+def _at_scheduled_rate(self:Rollback) -> Iterator[None]:
+    "In the body the optimizer has the schedule's rate"
+    if not self._scheduled_lrs:
+        yield
+        return
+    now = [h['lr'] for h in self.learn.opt.hypers]
+    self.learn.opt.set_hyper('lr', self._scheduled_lrs)
+    yield
+    self.learn.opt.set_hyper('lr', now)
 
-    def _finite(self): return bool(in_all_processes(all_finite(store[k] for store, k in self._slots)))
+# %% ../../nbs/callbacks/42_rollback.ipynb #keep
+@patch
+def _in_all(self:Rollback, ok:bool) -> bool:
+    "Is it true in all processes?"
+    return bool(in_all_processes(torch.tensor(ok, device=model_device(self.learn.model))))
 
-    def _diverged(self):
-        "Why, or None"
-        learn = self.learn
-        self._skipped = 0 if len(learn.yb) else self._skipped + 1
-        if not len(learn.yb): values = [math.nan]
-        else:
-            loss = process_mean(learn.loss.detach().mean())       # so that all decide alike
-            if loss.device.type == 'cpu': values = [loss.item()]
-            else:
-                values = [self._late.read()] if self._late else []
-                self._late = LateValue(loss)
-        for v in values:
-            if v == 0 and not self.count: continue                # says nothing of how large losses are
-            if math.isfinite(v):
-                self.count += 1
-                self.smooth, self.square = (self.beta*o + (1 - self.beta)*x for o, x in ((self.smooth, v), (self.square, v*v)))
-                if self.first is None: self.first = v
-                self.best = min(self.best, self.smooth_loss)
-            elif not self._finite(): return 'not finite'
-        if self._skipped > self.max_skipped: return 'skipped'
-        return 'loss' if self._above(self.threshold) else None
+@patch
+def _keep(self:Rollback) -> bool:
+    "Keep the present state if it is finite; is it?"
+    with self._at_scheduled_rate(): state = TrainedState(self.learn)
+    if not self._in_all(state.finite(self._watched)): return False
+    averages = [(cb, cb.state_dict()) for cb in self.learn.cbs if getattr(type(cb), 'of_weights', False)]
+    self.good = _Kept(state, averages, self.n_steps, copy(self.smoothed))
+    return True
 
-    def _above(self, threshold):
-        "Is the smoothed loss above so many times its best, and by more than four of its standard errors?"
-        return self.best < math.inf and self.smooth_loss > self.best + max((threshold - 1)*max(abs(self.best), .01*abs(self.first)), 4*self._error())
+# %% ../../nbs/callbacks/42_rollback.ipynb #first-state
+def _first_broken(model, watched) -> str|None:
+    "Name the first of the watched tensors that is not finite; None if all are finite"
+    watched = {(id(store), k) for store, k in watched}
+    found = ((n, store[k]) for n, (store, k) in tensor_slots(model).items() if (id(store), k) in watched)
+    return next((n for n, t in found if not all_finite([t])), None)
 
-    def _rising(self):
-        "Is it on its way up? Then the state is not worth keeping"
-        if not self.count: return False
-        return self.smooth_loss > self.best + (math.sqrt(self.threshold) - 1)*max(abs(self.best), .01*abs(self.first))
+@patch
+def before_train(self:Rollback):
+    if self.good is not None or is_search(self.learn): return
+    if self._watched is None: self._watched = watched_slots(self.learn.model)
+    broken = _first_broken(self.learn.model, self._watched)
+    if self._in_all(broken is None): return
+    what = f'the tensor {broken!r}' if broken else 'a tensor in another process'
+    raise ValueError(f'Rollback: training begins with {what}, which is not finite; '
+                     'there is no good state to go back to')
 
-    def _error(self):
-        "The standard error of the smoothed loss, from how far the batches' losses differ"
-        b, n = self.beta, self.count
-        variance = max(self.square/(1 - b**n) - self.smooth_loss**2, 0.)
-        return math.sqrt(variance*(1 - b)/(1 + b)*(1 - b**(2*n)))/(1 - b**n)
+@patch
+def before_batch(self:Rollback):
+    self._put_rate_back()
+    if self.good is not None or is_search(self.learn) or self._keep(): return
+    amp = mixed_precision(self.learn)
+    if amp: amp.autocast.__exit__(None, None, None)      # entered in this event
+    raise ValueError('Rollback: training begins with an optimizer whose state is not finite; there is no good state '
+                     'to go back to. Make a new one with `learn.create_opt()`.')
 
-    def _keep(self):
-        "Keep the present state if it is finite"
-        now = self._raw and [h['lr'] for h in self.learn.opt.hypers]
-        if now: self.learn.opt.set_hyper('lr', self._raw)     # the schedule's rate is part of the state, not ours
-        state = TrainedState(self.learn)
-        if now: self.learn.opt.set_hyper('lr', now)
-        if not in_all_processes(torch.tensor(state.finite(self._slots), device=model_device(self.learn.model))):
-            if self.good is None:
-                amp = mixed_precision(self.learn)
-                if amp: amp.autocast.__exit__(None, None, None)
-                raise ValueError("Rollback: training begins with an optimizer whose state is not finite; there is no good state to go back to. Make a new one with `learn.create_opt()`.")
-            return False
-        averages = [(cb, cb.state_dict()) for cb in self.learn.cbs if getattr(type(cb), 'of_weights', False)]
-        self.good = dict(state=state, averages=averages, step=self.n_steps, loss=(self.smooth, self.square, self.count, self.best))
-        return True
+# %% ../../nbs/callbacks/42_rollback.ipynb #diverged
+@patch
+def _finite(self:Rollback) -> bool:
+    "Are weights and buffers finite, in all processes?"
+    return bool(in_all_processes(all_finite(store[k] for store, k in self._watched)))
 
-    def _back(self, why):
-        learn, smooth, best = self.learn, self.smooth_loss, self.best
-        self.good['state'].restore()
-        for cb, state in self.good['averages']: cb.load_state_dict(state)
-        (self.smooth, self.square, self.count, self.best), self._raw, self._late = self.good['loss'], None, None
-        self._skipped = 0
-        for cb in learn.cbs:
-            if isinstance(cb, StepCallback): cb.after_rollback()
-        abandon_step(learn)
-        self._mend_recorder()
-        if learn.training and not all_finite([learn.loss]): learn.yb = ()   # so `Recorder` passes over it
-        self.n_rollbacks += 1
-        amp = mixed_precision(learn)
-        if self.n_rollbacks <= self.max_rollbacks: event, self.factor = 'rollback', self.factor*self.lr_mult
-        elif amp and amp.amp_mode == AMPMode.FP16 and self.fallback and not self.fell_back: event, self.fell_back = self.fallback, True
-        else: event = 'stop'
-        self.events.append(dict(epoch=learn.epoch, batch=learn.iter, step=self.n_steps, event=event, why=why, smooth_loss=smooth,
-                                best_loss=best, back_to_step=self.good['step'], lr_factor=self.factor))
-        self.n_steps = self.good['step']
-        if event in ('fp32', 'bf16'): self._fall_back(amp)
-        if event == 'stop':
-            warn(f"Rollback: training diverged for the {self.n_rollbacks}. time, in epoch {learn.epoch}, batch {learn.iter} ({why}); it stops, with the state "
-                 f"after step {self.good['step']}. Try a lower learning rate, a larger `eps`, warm-up, or gradient clipping. What happened: `learn.rollback.log`.", stacklevel=2)
-            raise Diverged
+@patch
+def _losses(self:Rollback) -> list[float]:
+    "List the losses that can be read now: of this batch, or on a GPU of the last one"
+    loss = process_mean(self.learn.loss.detach().mean())       # so that all decide alike
+    if loss.device.type == 'cpu': return [loss.item()]
+    late, self._late_loss = self._late_loss, LateValue(loss)
+    return [late.read()] if late else []
 
-    def _fall_back(self, amp):
-        "Train on without float16"
-        amp.after_fit()
-        if self.fallback == 'bf16':
-            amp.amp_mode = AMPMode.BF16
-            amp.before_fit()
-        else: self.learn.remove_cb(amp)
-        warn(f'Rollback: training diverged for the {self.n_rollbacks}. time; it goes on in {self.fallback} instead of fp16', stacklevel=2)
+@patch
+def _why_diverged(self:Rollback) -> str|None:
+    "Say why training has diverged: 'not finite', 'skipped' or 'loss'; None if it has not"
+    skipped = not len(self.learn.yb)
+    self._n_skipped = self._n_skipped + 1 if skipped else 0
+    for loss in [math.nan] if skipped else self._losses():
+        if math.isfinite(loss): self.smoothed.add(loss)
+        elif not self._finite(): return 'not finite'
+    if self._n_skipped > self.max_skipped: return 'skipped'
+    return 'loss' if self.smoothed.risen(self.threshold, n_errors=4) else None
 
-    def _mend_recorder(self):
-        "Its smoothed loss goes on from ours, if it is not finite"
-        rec = getattr(self.learn, 'recorder', None)
-        if rec is not None and rec.smooth_loss.count and not math.isfinite(rec.smooth_loss.value):
-            good = self.smooth_loss if self.count else 0.
-            rec.smooth_loss.val = torch.full_like(rec.smooth_loss.val, good*(1 - rec.smooth_loss.beta**rec.smooth_loss.count))
+# %% ../../nbs/callbacks/42_rollback.ipynb #after-batch
+@patch
+def after_real_step(self:Rollback): self.n_steps, self._stepped = self.n_steps + 1, True
 
-    def state_dict(self) -> dict: # Numbers and strings
-        "What a checkpoint needs; the kept state is not part of it, a new one is kept when training goes on"
-        keys = 'factor', 'n_rollbacks', 'n_steps', 'fell_back', 'smooth', 'square', 'count', 'best', 'first', '_raw'
-        return dict(events=[dict(e) for e in self.events], **{k: getattr(self, k) for k in keys})
+@patch
+def after_batch(self:Rollback):
+    stepped, self._stepped = self._stepped, False
+    if is_search(self.learn) or self.good is None: return
+    why = self._why_diverged()
+    if why: self._roll_back(why)
+    elif stepped and self.n_steps % self.every == 0 and not self.smoothed.risen(math.sqrt(self.threshold)):
+        if not self._keep(): self._roll_back('not finite')
 
-    def load_state_dict(self,
-        state:dict, # As `state_dict` gave it
-    ):
-        "Go on in the middle of a fit"
-        for k, v in state.items(): setattr(self, k, v)
-        self.events, self.good = [dict(e) for e in state['events']], None
-        amp = mixed_precision(self.learn)
-        if self.fell_back and amp and amp.amp_mode == AMPMode.FP16: self._fall_back(amp)
+@patch
+def after_train(self:Rollback):
+    if self.good is not None and not self._finite(): self._roll_back('not finite')
+    self._put_rate_back()
+
+@patch
+def after_fit(self:Rollback):
+    if is_validation(self.learn): return
+    self._put_rate_back()
+    self.good = None
+
+# %% ../../nbs/callbacks/42_rollback.ipynb #restore
+@patch
+def _restore(self:Rollback):
+    "Restore the kept state, and begin a new step"
+    learn, good = self.learn, self.good
+    good.state.restore()
+    for cb, state in good.averages: cb.load_state_dict(state)
+    self.smoothed.back_to(good.smoothed)
+    self._scheduled_lrs, self._late_loss, self._n_skipped = None, None, 0
+    for cb in learn.cbs:
+        if isinstance(cb, StepCallback): cb.after_rollback()
+    abandon_step(learn)
+    self._repair_recorder()
+    if learn.training and not all_finite([learn.loss]): learn.yb = ()   # so `Recorder` passes over it
+
+@patch
+def _repair_recorder(self:Rollback):
+    "Give the `Recorder` our smoothed loss if its own is not finite"
+    rec = getattr(self.learn, 'recorder', None)
+    if rec is None or not rec.smooth_loss.count or math.isfinite(rec.smooth_loss.value): return
+    good = self.smooth_loss if self.smoothed.count else 0.
+    rec.smooth_loss.val = torch.full_like(rec.smooth_loss.val, good*(1 - rec.smooth_loss.beta**rec.smooth_loss.count))
+
+# %% ../../nbs/callbacks/42_rollback.ipynb #roll-back
+@patch
+def _next_event(self:Rollback) -> str:
+    "Count a divergence, and say what follows: 'rollback', 'fp32', 'bf16' or 'stop'"
+    self.n_rollbacks += 1
+    if self.n_rollbacks <= self.max_rollbacks:
+        self.factor *= self.lr_mult
+        return 'rollback'
+    amp = mixed_precision(self.learn)
+    if self.fell_back or not self.fallback or not amp or amp.amp_mode != AMPMode.FP16: return 'stop'
+    self.fell_back = True
+    return self.fallback
+
+@patch
+def _roll_back(self:Rollback, why):
+    "Restore the last good state; then a lower rate, another precision, or the end"
+    learn, losses = self.learn, dict(smooth_loss=self.smooth_loss, best_loss=self.smoothed.best)
+    self._restore()
+    event, step = self._next_event(), self.good.step
+    self.events.append(dict(epoch=learn.epoch, batch=learn.iter, step=self.n_steps, event=event, why=why, **losses,
+                            back_to_step=step, lr_factor=self.factor))
+    self.n_steps = step
+    if event == 'stop': self._stop(why)
+    if event != 'rollback': self._fall_back()
+
+# %% ../../nbs/callbacks/42_rollback.ipynb #fall-back
+@patch
+def _fall_back(self:Rollback):
+    "Continue without float16"
+    amp = mixed_precision(self.learn)
+    amp.after_fit()
+    if self.fallback == 'bf16':
+        amp.amp_mode = AMPMode.BF16
+        amp.before_fit()
+    else: self.learn.remove_cb(amp)
+    warn(f'Rollback: training has diverged {_times(self.n_rollbacks)}; it continues in {self.fallback} instead of fp16',
+         stacklevel=2)
+
+@patch
+def _stop(self:Rollback, why):
+    "Stop training at the last good state, with a report"
+    learn = self.learn
+    warn(f'Rollback: training has diverged {_times(self.n_rollbacks)}, the last time in epoch {learn.epoch}, '
+         f'batch {learn.iter} ({why}); it stops with the state after step {self.good.step}. Try a lower learning rate, '
+         'a larger `eps`, warm-up, or gradient clipping. What happened: `learn.rollback.log`.', stacklevel=2)
+    raise Diverged
+
+def _times(n): return 'once' if n == 1 else f'{n} times'

@@ -4,6 +4,7 @@ from types import ModuleType as _Module
 from fastai_recipes.core.checks import *
 from fastai_recipes.core.factory import *
 from fastai_recipes.core.files import *
+from fastai_recipes.core.finite import *
 from fastai_recipes.core.fit import *
 from fastai_recipes.core.loader import *
 from fastai_recipes.core.metrics import *
@@ -12,6 +13,7 @@ from fastai_recipes.core.rng import *
 from fastai_recipes.core.run_state import *
 from fastai_recipes.core.sample_loss import *
 from fastai_recipes.core.second_pass import *
+from fastai_recipes.core.smoothed_loss import *
 from fastai_recipes.core.snapshot import *
 from fastai_recipes.core.tensors import *
 from fastai_recipes.core.weight_average import *

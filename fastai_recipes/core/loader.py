@@ -1,6 +1,9 @@
 """A training loader that gets its items from a function, with everything else as it was.
 
-**When to use it.** In a callback of your own that decides in each epoch which items are trained on, such as `WeightedSampling`. `with_draws(dl, draws)` works with fastai's loaders, with those for several processes, with text in batches of similar length, and with PyTorch's `DataLoader`. **When not.** For batches that are changed after they are loaded: that is a callback's `before_batch`.
+**When to use it.** In a callback of your own that decides in each epoch which items are trained on, such as
+`WeightedSampling`. `with_draws(dl, draws)` works with fastai's loaders, with those for several processes, with
+text in batches of similar length, and with PyTorch's `DataLoader`. **When not.** For batches that are changed
+after they are loaded: that is a callback's `before_batch`.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/core/loader.html.md"""
 

@@ -1,13 +1,11 @@
-"""Training that survives a NaN, an overflow or a divergence: the three guards together.
+"""Trains in float16 with three guards, so that a NaN, an overflow or a divergence does not end in a broken model.
 
 **When to use it.** Mixed precision with float16, high learning rates, data that may hold a broken item, long
-trainings that nobody watches. `SkipNonFinite` leaves out a batch whose loss or gradients are not finite, as if it
-did not exist; `Rollback` goes back to the last good state when training diverges or the weights are broken, and
-goes on with a lower rate; `Fp16Guard` keeps the loss scale from one `fit` to the next. `learn.to_fp16_guarded()`
-is `to_fp16()` with all three. **When not.** To hide a bug: where most batches are not finite, `SkipNonFinite`
+training runs that nobody watches. `learn.to_fp16_guarded()` is `to_fp16()` with three callbacks. `SkipNonFinite`
+leaves out a batch whose loss or gradients are not finite, as if it did not exist. `Rollback` returns to the last
+good state when training diverges or the weights are broken, and continues with a lower rate. `Fp16Guard` keeps the
+loss scale from one `fit` to the next. **When not.** To hide a bug: if most batches are not finite, `SkipNonFinite`
 stops and says which layer broke first.
-
-With a `Learner`:
 
 ```python
 learn.to_fp16_guarded()
@@ -15,13 +13,7 @@ learn.fit_one_cycle(20)
 learn.skip_non_finite.log, learn.rollback.log       # what happened, as DataFrames
 ```
 
-In a plain PyTorch loop:
-
-```python
-loss.backward()
-if all_finite([loss, *(p.grad for p in params)]): opt.step()
-opt.zero_grad()
-```
+Each guard can also be used alone, in any precision: `learn.add_cb(SkipNonFinite())`.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/recipes/guards.html.md"""
 
@@ -45,6 +37,6 @@ def to_fp16_guarded(self:Learner,
     amp:type=MixedPrecision, # The callback for mixed precision
     **kwargs, # For `amp`, e.g. `init_scale` of the `GradScaler`
 ) -> Learner: # `self`
-    "fp16 mixed precision with `Fp16Guard`, `SkipNonFinite` and `Rollback`"
+    "Train in fp16 mixed precision with `Fp16Guard`, `SkipNonFinite` and `Rollback`"
     self.remove_cbs([MixedPrecision, Fp16Guard, SkipNonFinite, Rollback])
     return self.add_cbs([amp(**kwargs), Fp16Guard(), SkipNonFinite(), Rollback()])
