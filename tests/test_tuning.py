@@ -13,7 +13,7 @@ import pytest
 import tuning_worker as worker
 from optuna.trial import TrialState
 
-from fastai_recipes.recipes import ray, search_space, study, trial, tuning, workers
+from fastai_recipes.recipes import ray, samplers, search_space, study, trial, tuning, workers
 
 TIMEOUT = 600      # seconds, on a busy machine
 SLOW = .5          # seconds before an epoch of a process that is killed before all is done
@@ -145,7 +145,7 @@ class InTurns(optuna.storages.InMemoryStorage):
 def in_some_order(seed, monkeypatch, mistaken=0.):
     "How many results are wanted, what is planned, trials that have one, points broken off; how often is a live process taken for dead?"
     rng, storage, found = random.Random(seed), InTurns(), search_space.space_ranges(worker.SPACE)
-    ranges, n_trials = {k: tuning._distribution(*r) for k, r in found.items()}, rng.randint(3, 12)
+    ranges, n_trials = samplers.optuna_distributions(found), rng.randint(3, 12)
     plan = [dict(lr=.5, wd=.25, act='relu'), dict(lr=.03)][:rng.randint(0, 2)]
     class Objective:
         metric = 'x'
@@ -153,7 +153,7 @@ def in_some_order(seed, monkeypatch, mistaken=0.):
             turns.step()
             return config.lr + config.wd + len(config.act)
     def work():
-        shared = optuna.load_study(study_name='shared', storage=storage, sampler=tuning._sampler('random', ranges, 0, 42))
+        shared = optuna.load_study(study_name='shared', storage=storage, sampler=samplers.optuna_sampler('random', ranges, 0, 42))
         workers.queue_plan(shared, plan)
         for _ in workers.run_trials(shared, tuning._runner(Objective(), found, ranges), n_trials): pass
     turns = Turns(rng, work)
