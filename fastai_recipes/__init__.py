@@ -59,13 +59,19 @@ Modules:
 - `fastai_recipes.recipes.learning_rate`: A reproducible `lr_find` that leaves the Learner unchanged.
 - `fastai_recipes.recipes.noise_scale`: Find the batch size at which the noise of a batch's gradient is as large as the gradient itself.
 - `fastai_recipes.recipes.predictions`: Predict each item once, with its index and its loss, and tell from the shapes what targets mean.
+- `fastai_recipes.recipes.ray`: The same trials under Ray Tune, with population-based training.
+- `fastai_recipes.recipes.samplers`: Optuna's samplers and pruners as `tune` uses them: the same point for the same place, in whatever process.
 - `fastai_recipes.recipes.sanity`: Check whether training is sound: can the model fit one batch, and does each layer move?
 - `fastai_recipes.recipes.schedules`: Fits with learning-rate schedules that fastai lacks: flat with SWA, on plateaus, warm-up, cosine, cosine restarts.
+- `fastai_recipes.recipes.search_space`: The settings of a search as plain data, and the config that a trial gets.
 - `fastai_recipes.recipes.seeds`: Is a gain real? Runs over several seeds, their differences with intervals, and a refit that ends at the best epoch.
 - `fastai_recipes.recipes.snapshots`: Several models from one training run, and one model from several: ends of cycles, and means of weights.
+- `fastai_recipes.recipes.study`: The outcome of a search: its trials, and what is best.
 - `fastai_recipes.recipes.transfer`: Fine-tuning stage by stage, parameter groups for timm's models, and the cheap baseline on cached features.
-- `fastai_recipes.recipes.tuning`: A search for hyper-parameters that explores, then exploits, stops bad trials early, and survives whatever happens to it.
+- `fastai_recipes.recipes.trial`: What a search calls: make a Learner for a config, train it, and give its metric.
+- `fastai_recipes.recipes.tuning`: A search for hyper-parameters that stops bad trials early, and can be interrupted and continued at any time.
 - `fastai_recipes.recipes.unlabelled`: Labels that a model is sure enough of to train on, and the items that a person should label next.
+- `fastai_recipes.recipes.workers`: Several processes share the trials of an Optuna study, and a point whose process dies is tried again.
 - `fastai_recipes.splits`: Training and validation sets that keep groups together and rare labels in both, as fastai splitters and as folds.
 - `fastai_recipes.targets`: Read the targets of any dataset, count the items of each class, and give rare classes more weight.
 - `fastai_recipes.testing`: Small real Learners to try callbacks on: digits in memory, exact training in float64, and mixed precision on a CPU."""

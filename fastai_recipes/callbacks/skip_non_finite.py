@@ -51,8 +51,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..core.checks import check_choice, check_range
-from ..core.fit import Diverged, StepCallback, autocast_of, grad_scaler, is_validation
 from ..core.finite import BufferCopies, GradientCopies, first_non_finite
+from ..core.fit import Diverged, StepCallback, autocast_of, grad_scaler, is_validation
 from ..core.processes import in_all_processes
 from ..core.rng import model_device, rng_state, set_rng_state
 from ..core.second_pass import SecondPass, in_second_pass
