@@ -13,14 +13,15 @@ WRITE = 'WRITE:'     # marks what remains; no notebook that is committed has it
 
 
 def cells(name, cls):
-    "(kind, id, text) of the card, in the order of DESIGN"
+    "(kind, id, text) of the card, in the order that every card has"
     return [
         ('markdown', 'title', f'# {cls}\n\n> {WRITE} one sentence that says what it does.'),
         ('markdown', 'when', f'#| export\n**When to use it.** {WRITE} what a person sees who needs it, and a value to start with. '
                              f'**When not.** {WRITE} where it loses.'),
         ('markdown', 'use', f'#| export\n```python\nlearn.add_cb({cls}())\n```'),
         ('code', 'default', f'#| default_exp callbacks.{name}'),
-        ('code', 'imports', '#| export\nimport torch\nfrom fastai.callback.core import Callback\nfrom torch import Tensor'),
+        ('code', 'imports', '#| export\nimport torch\nfrom fastai.callback.core import Callback\nfrom fastai.callback.fp16 import MixedPrecision\n'
+                            'from torch import Tensor\n\nfrom fastai_recipes.core.fit import is_search'),
         ('code', 'test-imports', '#| hide\nfrom fastai.basics import *\nfrom fastai.callback.all import *\nfrom fastcore.test import *\n'
                                  'from nbdev.showdoc import show_doc\nfrom fastai_recipes.testing import digits_learner, quiet'),
         ('markdown', 'h-mathematics', f'## The mathematics\n\n{WRITE} five lines, with the paper and its names.'),
@@ -28,8 +29,9 @@ def cells(name, cls):
                              f'    "{WRITE} what it computes, for any PyTorch loop"\n    raise NotImplementedError'),
         ('code', 'test-function', f'# {WRITE} compare with an independent reference, in float64\n{name}_([torch.ones(2, 3)])'),
         ('markdown', 'h-callback', f'## The callback\n\n{WRITE} when it acts, and why at this order (the table is in CONTRIBUTING).'),
-        ('code', 'callback', f'#| export\nclass {cls}(Callback):\n    "{WRITE} what it does to a training run"\n    run_valid = False\n'
-                             f'    def before_step(self): {name}_([p.grad for p in self.learn.model.parameters() if p.grad is not None])'),
+        ('code', 'callback', f'#| export\nclass {cls}(Callback):\n    "{WRITE} what it does to a training run"\n    order, run_valid = MixedPrecision.order + .6, False   # {WRITE} why there\n'
+                             f'    def before_step(self):\n        if is_search(self.learn): return   # {WRITE} or shall `lr_find` see it?\n'
+                             f'        {name}_([p.grad for p in self.learn.model.parameters() if p.grad is not None])'),
         ('markdown', 'h-example', f'## On a Learner\n\n{WRITE} what goes wrong without it; then the same cell with it.'),
         ('code', 'example', f'learn = digits_learner(cbs={cls}())\nwith quiet(learn): learn.fit_one_cycle(2, 1e-2)\nlearn.final_record'),
         ('markdown', 'h-picture', f'## A picture\n\n{WRITE} a plot of what it does.'),
@@ -85,6 +87,7 @@ def new(name, root=ROOT):
     number = max(int(p.name.split('_')[0]) for p in folder.glob('*.ipynb')) + 2
     path = folder/f'{number:02}_{name}.ipynb'
     path.write_text(json.dumps(notebook(name, cls), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    insert(root, '.github/CONTRIBUTING.md', r'\| 10\.7 \|', f'| 10.6 | `{cls}` | {WRITE} why there |')
     insert(root, 'fastai_recipes/all.py', r'from fastai_recipes\.recipes', f'from fastai_recipes.callbacks.{name} import {cls}')
     insert_row(root, 'nbs/index.ipynb', 'table', f'| `{cls}()` | {WRITE} what it does | | ready |')
     insert_row(root, 'nbs/guides/names.ipynb', 'papers', f'| {WRITE} authors, year, *title*, link | [{cls}()](../callbacks/{path.name}) |')
@@ -96,14 +99,17 @@ def new(name, root=ROOT):
 
 
 REMAINS = """Made {path}, and registered {cls} in fastai_recipes/all.py, README's table (nbs/index.ipynb), the matrix of
-combinations (tests/test_composition.py), the costs (benchmarks/cost.py) and the guide nbs/guides/names.ipynb.
+combinations (tests/test_composition.py), the costs (benchmarks/cost.py), the guide nbs/guides/names.ipynb and the table
+of orders (.github/CONTRIBUTING.md).
 
 What remains to be written:
-1. the card: every place marked "WRITE:"; the pure function first, then the callback (CONTRIBUTING: which base, which order)
+1. the card: every place marked "WRITE:"; the pure function first, then the callback (CONTRIBUTING: which base, which order);
+   if it changes gradients, `bs_find` leaves it out: _LEFT_OUT of nbs/recipes/12_noise_scale.ipynb
 2. tests/reference.py: the trick `{name}` in the plain PyTorch loop, from the paper, without anything of this package
-3. `make run`, `make export`, then `.venv/bin/python -m pytest tests/test_composition.py -k {cls}`; `python tests/test_composition.py`
-   writes the page of the matrix
-4. `make bench` measures the row of costs; results over seeds: a setup in benchmarks/evidence.py
+3. `.venv/bin/python docs/run_notebooks.py {name}`, `make export`, then `.venv/bin/python -m pytest tests/test_composition.py -k {cls}`;
+   `.venv/bin/python tests/test_composition.py` writes the page of the matrix
+4. results over seeds: a setup in benchmarks/evidence.py, whose card is {name}, and a cell `gain-table` in the card (as in
+   nbs/callbacks/10_sam.ipynb); `make bench` measures both, `make cards` brings the rows into the cards
 5. CHANGELOG.md; `make test`"""
 
 

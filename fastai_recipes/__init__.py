@@ -19,6 +19,7 @@
 
 Modules:
 
+- `fastai_recipes.callbacks.averaging`: Averages of the weights that training passes through: they have less noise than the last step, and cost one copy.
 - `fastai_recipes.callbacks.awp`: Adversarial weight perturbation adds the gradient at slightly worse weights, as Kaggle's NLP winners do.
 - `fastai_recipes.callbacks.batch_filter`: Train on the hardest samples of each batch, or on all but the very hardest, and pay less for the backward pass.
 - `fastai_recipes.callbacks.checkpoint`: A training run that was killed resumes where it stopped, bit for bit.

@@ -96,14 +96,14 @@ def test_top_level():
 def test_nothing_remains_to_be_written():
     "What `make new` marks"
     from new import WRITE
-    for p in (*NOTEBOOKS, ROOT/'README.md'): assert WRITE not in p.read_text(encoding='utf-8'), f'{p.name}: replace what is marked {WRITE}'
+    for p in (*NOTEBOOKS, ROOT/'README.md'): assert WRITE not in p.read_text(encoding='utf-8'), f'{p.name}: write what is marked {WRITE}'
 
 
 def test_make_new(copy):
     "A stub that exports, is registered everywhere, and whose card has every section; a second one is refused"
     from new import new
-    for name in ('tests', 'benchmarks'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__', 'out'))
-    path = new('centralization', copy)
+    for name in ('tests', 'benchmarks', '.github'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__', 'out'))
+    path = new('a_new_trick', copy)
     sh(BIN/'nbdev-export', cwd=copy)
     sh(BIN/'nbdev-clean', cwd=copy)
     assert re.findall(r'"## ([^\\"]*)', path.read_text()) == [
@@ -111,9 +111,9 @@ def test_make_new(copy):
         'Proofs']
     sh(sys.executable, copy/'docs'/'readme.py', cwd=copy)
     sh(sys.executable, '-m', 'compileall', '-q', 'tests', 'benchmarks', cwd=copy)
-    tests = 'tests/test_contract.py', 'tests/test_all.py', '-k', 'registered and Centralization or readme_names'
+    tests = 'tests/test_contract.py', 'tests/test_all.py', '-k', 'registered and ANewTrick or readme_names or orders'
     res = subprocess.run([sys.executable, '-m', 'pytest', '-n', '0', *tests], cwd=copy, capture_output=True, text=True)
-    assert '1 failed, 1 passed' in res.stdout, res.stdout              # it waits for `make bench`, and says so
-    assert re.search(r'Centralization is missing in\nE +benchmarks/cost.py: a row, measured by `make bench`.*\nE +assert', res.stdout)
-    for name in ('centralization', 'Upper', 'class', ''):
+    assert '1 failed, 2 passed' in res.stdout, res.stdout              # it waits for `make bench`, and says so
+    assert re.search(r'ANewTrick is missing in\nE +benchmarks/cost.py: a row, measured by `make bench`.*\nE +assert', res.stdout)
+    for name in ('a_new_trick', 'Upper', 'class', ''):
         with pytest.raises(SystemExit): new(name, copy)

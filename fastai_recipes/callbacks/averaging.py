@@ -271,10 +271,7 @@ def _take_weights(self:SWA):
     if rate < .01*self._peak and not self._warned:
         self._warned = True
         warn(f'SWA: the learning rate is {rate:.2g}, below 1% of its peak of {self._peak:.2g}; weights hardly move any '
-             'more, and their mean adds little.
-
-What both share, which tensors are averaged and when the average is in the model, is `WeightAverage` in
-`core/weight_average`. Give `SWA(lr=...)`, or train with `fit` or a schedule that stays up.',
+             'more, and their mean adds little. Give `SWA(lr=...)`, or train with `fit` or a schedule that stays up.',
              stacklevel=2)
     self.update(1/(self.n_updates + 1))
     self._fresh = False
