@@ -20,8 +20,9 @@ def cells(name, cls):
                              f'**When not.** {WRITE} where it loses.'),
         ('markdown', 'use', f'#| export\n```python\nlearn.add_cb({cls}())\n```'),
         ('code', 'default', f'#| default_exp callbacks.{name}'),
-        ('code', 'imports', '#| export\nimport torch\nfrom fastai.callback.core import Callback\nfrom fastai.callback.fp16 import MixedPrecision\n'
-                            'from torch import Tensor\n\nfrom fastai_recipes.core.fit import is_search'),
+        ('code', 'imports', '#| export\nimport torch\nfrom fastai.callback.core import Callback\n'
+                            'from fastai.callback.fp16 import MixedPrecision\nfrom torch import Tensor\n\n'
+                            'from fastai_recipes.core.fit import is_search'),
         ('code', 'test-imports', '#| hide\nfrom fastai.basics import *\nfrom fastai.callback.all import *\nfrom fastcore.test import *\n'
                                  'from nbdev.showdoc import show_doc\nfrom fastai_recipes.testing import digits_learner, quiet'),
         ('markdown', 'h-mathematics', f'## The mathematics\n\n{WRITE} five lines, with the paper and its names.'),
@@ -29,8 +30,9 @@ def cells(name, cls):
                              f'    "{WRITE} what it computes, for any PyTorch loop"\n    raise NotImplementedError'),
         ('code', 'test-function', f'# {WRITE} compare with an independent reference, in float64\n{name}_([torch.ones(2, 3)])'),
         ('markdown', 'h-callback', f'## The callback\n\n{WRITE} when it acts, and why at this order (the table is in CONTRIBUTING).'),
-        ('code', 'callback', f'#| export\nclass {cls}(Callback):\n    "{WRITE} what it does to a training run"\n    order, run_valid = MixedPrecision.order + .6, False   # {WRITE} why there\n'
-                             f'    def before_step(self):\n        if is_search(self.learn): return   # {WRITE} or shall `lr_find` see it?\n'
+        ('code', 'callback', f'#| export\nclass {cls}(Callback):\n    "{WRITE} what it does to a training run"\n'
+                             f'    order, run_valid = MixedPrecision.order + .6, False   # {WRITE} why there\n'
+                             f'    def before_step(self):\n        if is_search(self.learn): return   # {WRITE} or shall it see it?\n'
                              f'        {name}_([p.grad for p in self.learn.model.parameters() if p.grad is not None])'),
         ('markdown', 'h-example', f'## On a Learner\n\n{WRITE} what goes wrong without it; then the same cell with it.'),
         ('code', 'example', f'learn = digits_learner(cbs={cls}())\nwith quiet(learn): learn.fit_one_cycle(2, 1e-2)\nlearn.final_record'),

@@ -102,7 +102,8 @@ def test_nothing_remains_to_be_written():
 def test_make_new(copy):
     "A stub that exports, is registered everywhere, and whose card has every section; a second one is refused"
     from new import new
-    for name in ('tests', 'benchmarks', '.github'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__', 'out'))
+    skip = shutil.ignore_patterns('__pycache__', 'out')
+    for name in ('tests', 'benchmarks', '.github'): shutil.copytree(ROOT/name, copy/name, ignore=skip)
     path = new('a_new_trick', copy)
     sh(BIN/'nbdev-export', cwd=copy)
     sh(BIN/'nbdev-clean', cwd=copy)
