@@ -100,7 +100,7 @@ class Objective:
     def __init__(self,
         make_learner:Callable|Learner, # config → a new Learner, or a Learner: each trial trains a copy
         epochs:int=5, # Of `fit_one_cycle`, with `config.lr` and `config.wd` if they are in the config
-        fit:Callable|None=None, # (learn, config): trains in another way, in one fit or more; its prints are not shown
+        fit:Callable|None=None, # (learn, config): trains in another way, in one fit or several; prints are not shown
         metric:str='valid_loss', # What is searched for: its value at the end of the last epoch
         mode:str|None=None, # 'min' or 'max'; None: losses, errors and perplexity shall fall, all else shall rise
         seed:int|None=42, # Each trial begins with these random numbers, in [0, 2**32); None: with any

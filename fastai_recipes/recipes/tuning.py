@@ -182,7 +182,7 @@ def tune(
     space:dict|None=None, # From names to ranges, as above; `search_space('lr', 'wd')` if None
     n_trials:int|None=None, # Results wanted, those of earlier calls and other processes included; None: 20, or the grid
     epochs:int=5, # Of `fit_one_cycle`, with `config.lr` and `config.wd` if they are in the space
-    fit:Callable|None=None, # (learn, config): trains in another way, in one fit or several; its prints are not shown
+    fit:Callable|None=None, # (learn, config): trains in another way, in one fit or several; prints are not shown
     metric:str='valid_loss', # What is searched for: its value after the last epoch
     mode:str|None=None, # 'min' or 'max'; None: losses, errors and perplexity shall fall, all else shall rise
     sampler:str='tpe', # After exploring: 'tpe' or 'gp'; 'qmc', 'random' or 'grid' for all trials
