@@ -57,47 +57,65 @@ def notebook(name, cls):
     return dict(cells=[cell(*o) for o in cells(name, cls)], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
 
 
-def insert(root, path, before, text):
-    "Put lines into a file, before the first line that fits a pattern"
-    file = root/path
-    lines = file.read_text(encoding='utf-8').split('\n')
-    at = next((i for i, line in enumerate(lines) if re.match(before, line)), None)
-    if at is None: sys.exit(f'{path}: no line fits {before!r}; add there by hand: {text}')
-    lines[at:at] = [text]
-    file.write_text('\n'.join(lines), encoding='utf-8')
+class Edits:
+    "Changes of files, which are written all together: where one place is not found, nothing is"
+    def __init__(self, root): self.root, self.texts = root, {}
+
+    def text(self, path):
+        if path not in self.texts: self.texts[path] = (self.root/path).read_text(encoding='utf-8')
+        return self.texts[path]
+
+    def line(self, path, before, line):
+        "Put a line before the first one that fits a pattern"
+        lines = self.text(path).split('\n')
+        at = next((i for i, o in enumerate(lines) if re.match(before, o)), None)
+        if at is None: sys.exit(f'{path}: no line fits {before!r}, so nothing was written; docs/new.py must say where {line!r} goes')
+        self.texts[path] = '\n'.join([*lines[:at], line, *lines[at:]])
+
+    def row(self, path, cell_id, row):
+        "Put a row at the end of the table in a notebook's cell"
+        nb = json.loads(self.text(path))
+        cell = next(c for c in nb['cells'] if c['id'] == cell_id)
+        lines = ''.join(cell['source']).split('\n')
+        last = max(i for i, o in enumerate(lines) if o.startswith('|'))
+        cell['source'] = '\n'.join([*lines[:last+1], row, *lines[last+1:]]).splitlines(keepends=True)
+        self.notebook(path, nb)
+
+    def notebook(self, path, nb): self.texts[path] = json.dumps(nb, indent=1, ensure_ascii=False) + '\n'
+
+    def write(self):
+        for path, text in self.texts.items(): (self.root/path).write_text(text, encoding='utf-8')
 
 
-def insert_row(root, path, cell_id, row):
-    "Put a row at the end of the table in a notebook's cell"
-    file = root/path
-    nb = json.loads(file.read_text(encoding='utf-8'))
-    cell = next(c for c in nb['cells'] if c['id'] == cell_id)
-    lines = ''.join(cell['source']).split('\n')
-    last = max(i for i, line in enumerate(lines) if line.startswith('|'))
-    lines[last+1:last+1] = [row]
-    cell['source'] = '\n'.join(lines).splitlines(keepends=True)
-    file.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+def check_name(name, cls, root):
+    "A module and a class that do not exist yet, here or in a notebook's star imports"
+    if not re.fullmatch(r'[a-z][a-z0-9_]*', name) or keyword.iskeyword(name):
+        sys.exit(f'NAME is {name!r}; it must be a module name in small letters, e.g. centralization')
+    found = [p.name for p in (root/'nbs').rglob('*.ipynb') if p.stem.split('_', 1)[-1] == name]
+    if found: sys.exit(f'{found[0]} is there already')
+    import fastai.callback.all
+    import fastai.vision.all
+    if hasattr(fastai.vision.all, cls) or hasattr(fastai.callback.all, cls): sys.exit(f'NAME is {name!r}; fastai has a {cls}, choose another')
 
 
 def new(name, root=ROOT):
     "Make and register the card; gives its path"
-    if not re.fullmatch(r'[a-z][a-z0-9_]*', name) or keyword.iskeyword(name):
-        sys.exit(f'NAME is {name!r}; it must be a module name in small letters, e.g. centralization')
-    folder, cls = root/'nbs'/'callbacks', ''.join(o.capitalize() for o in name.split('_'))
-    found = [p.name for p in (root/'nbs').rglob('*.ipynb') if p.stem.split('_', 1)[-1] == name]
-    if found: sys.exit(f'{found[0]} is there already')
-    number = max(int(p.name.split('_')[0]) for p in folder.glob('*.ipynb')) + 2
-    path = folder/f'{number:02}_{name}.ipynb'
-    path.write_text(json.dumps(notebook(name, cls), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    insert(root, '.github/CONTRIBUTING.md', r'\| 10\.7 \|', f'| 10.6 | `{cls}` | {WRITE} why there |')
-    insert(root, 'fastai_recipes/all.py', r'from fastai_recipes\.recipes', f'from fastai_recipes.callbacks.{name} import {cls}')
-    insert_row(root, 'nbs/index.ipynb', 'table', f'| `{cls}()` | {WRITE} what it does | | ready |')
-    insert_row(root, 'nbs/guides/names.ipynb', 'papers', f'| {WRITE} authors, year, *title*, link | [{cls}()](../callbacks/{path.name}) |')
-    insert(root, 'tests/test_composition.py', r"    'fp16': dict\(", f"    '{cls}': dict(cbs={cls}, ref=dict({name}=True)),")
-    insert(root, 'tests/test_composition.py', r'from fastai_recipes\.core import', f'from fastai_recipes.callbacks.{name} import {cls}')
-    insert(root, 'benchmarks/cost.py', r'from fastai_recipes\.core import', f'from fastai_recipes.callbacks.{name} import {cls}')
-    insert(root, 'benchmarks/cost.py', r'# Peers that cannot be beside us', f'MORE[{cls!r}] = {cls}')
-    return path
+    cls = ''.join(o.capitalize() for o in name.split('_'))
+    check_name(name, cls, root)
+    number = max(int(p.name.split('_')[0]) for p in (root/'nbs'/'callbacks').glob('*.ipynb')) + 2
+    path, module = f'nbs/callbacks/{number:02}_{name}.ipynb', f'from fastai_recipes.callbacks.{name} import {cls}'
+    edits = Edits(root)
+    edits.notebook(path, notebook(name, cls))
+    edits.line('.github/CONTRIBUTING.md', r'\| 10\.7 \|', f'| 10.6 | `{cls}` | {WRITE} why there |')
+    edits.line('fastai_recipes/all.py', r'from fastai_recipes\.recipes', module)
+    edits.row('nbs/index.ipynb', 'table', f'| `{cls}()` | {WRITE} what it does | | ready |')
+    edits.row('nbs/guides/names.ipynb', 'papers', f'| {WRITE} authors, year, *title* | [{cls}()](../callbacks/{Path(path).name}) |')
+    edits.line('tests/test_composition.py', r"    'fp16': dict\(", f"    '{cls}': dict(cbs={cls}, ref=dict({name}=True)),")
+    edits.line('tests/test_composition.py', r'from fastai_recipes\.core import', module)
+    edits.line('benchmarks/cost.py', r'from fastai_recipes\.core import', module)
+    edits.line('benchmarks/cost.py', r'# Peers that cannot be beside us', f'MORE[{cls!r}] = {cls}')
+    edits.write()
+    return root/path
 
 
 REMAINS = """Made {path}, and registered {cls} in fastai_recipes/all.py, README's table (nbs/index.ipynb), the matrix of

@@ -293,6 +293,7 @@ def outcome(names, path, distributed=False):
     except ValueError as e:
         assert all(torch.equal(t, before[n]) for n, t in named_tensors(both.learn.model).items()), 'refused after weights have changed'
         return str(e)
+    assert MARGIN*rounding < .1, f'{names}: rounding alone moves the reference by {rounding:.2g}; this combination says nothing'
     assert distance < MARGIN*rounding, f'{names}: off by {distance:.2g} of the way that training has gone; rounding explains {rounding:.2g}'
 
 

@@ -96,7 +96,8 @@ def test_top_level():
 def test_nothing_remains_to_be_written():
     "What `make new` marks"
     from new import WRITE
-    for p in (*NOTEBOOKS, ROOT/'README.md'): assert WRITE not in p.read_text(encoding='utf-8'), f'{p.name}: write what is marked {WRITE}'
+    for p in (*NOTEBOOKS, ROOT/'README.md', ROOT/'.github'/'CONTRIBUTING.md'):
+        assert WRITE not in p.read_text(encoding='utf-8'), f'{p.name}: write what is marked {WRITE}'
 
 
 def test_make_new(copy):
@@ -116,5 +117,5 @@ def test_make_new(copy):
     res = subprocess.run([sys.executable, '-m', 'pytest', '-n', '0', *tests], cwd=copy, capture_output=True, text=True)
     assert '1 failed, 2 passed' in res.stdout, res.stdout              # it waits for `make bench`, and says so
     assert re.search(r'ANewTrick is missing in\nE +benchmarks/cost.py: a row, measured by `make bench`.*\nE +assert', res.stdout)
-    for name in ('a_new_trick', 'Upper', 'class', ''):
+    for name in ('a_new_trick', 'Upper', 'class', '', 'callback'):
         with pytest.raises(SystemExit): new(name, copy)

@@ -70,6 +70,7 @@ def _read_range(name, spec):
     _check_ends(refuse, kind, low, high)
     if step is not None and ('log' in kind or not 0 < step <= high - low):
         raise refuse("a range of the kind 'uniform' or 'int' whose step is above 0 and no larger than the range")
+    if kind == 'int' and not isinstance(step, int | None): raise refuse('a range of whole numbers with a whole step')
     return kind, low, high, step
 
 def _check_ends(refuse, kind, low, high):

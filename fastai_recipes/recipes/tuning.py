@@ -171,7 +171,9 @@ def _check_choices(sampler, explore, n_trials):
 
 def _make_plan(start, ranges, grid, n_trials):
     "List the points that are tried in any case, and count the trials: `n_trials`, 20 if None, or the grid's cells"
-    plan = _start_points(start, ranges)
+    plan = []
+    for o in _start_points(start, ranges):
+        if o not in plan: plan.append(o)
     if not grid: return plan, n_trials or 20
     plan = plan + [o for o in _grid_cells(ranges) if o not in plan]
     return plan, min(n_trials or len(plan), len(plan))

@@ -5,10 +5,9 @@ your own that several processes work on. **When not.** For a study in one proces
 `study.optimize` of Optuna is enough.
 
 **The promise.** No point is lost: when a process is killed or interrupted in the middle of a trial, the point of
-this trial is queued again and is the next one to be tried. No point has two results, and each process returns when
+this trial is queued again, behind what is queued already. No point has two results, and each process returns when
 the study has as many results as wanted, whoever produced them. Only a living process that was silent for five
-minutes, and was taken for dead, makes a point be tried twice at the same time; the study takes the result that
-comes first.
+minutes, and was taken for dead, makes a point be tried twice at the same time; its own result is dropped then.
 
 Docs: https://fastai-recipes.github.io/fastai_recipes/recipes/workers.html.md"""
 
@@ -126,8 +125,9 @@ def _run_one(study, run, n_trials):
     "Run one trial of a study; what is broken off counts as failed"
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
-    trial, value, state = study.ask(), None, TrialState.FAIL
+    value, state = None, TrialState.FAIL
     with suppress(UpdateFinishedTrialError):                   # others took this process for dead
+        trial = study.ask()
         try:
             with _heartbeat(trial):
                 if _is_surplus(study, trial, n_trials): trial.set_user_attr('failed', 'surplus')
