@@ -95,7 +95,7 @@ def check_name(name, cls, root):
     if found: sys.exit(f'{found[0]} is there already')
     import fastai.callback.all
     import fastai.vision.all
-    if hasattr(fastai.vision.all, cls) or hasattr(fastai.callback.all, cls): sys.exit(f'NAME is {name!r}; fastai has a {cls}, choose another')
+    if hasattr(fastai.vision.all, cls) or hasattr(fastai.callback.all, cls): sys.exit(f'fastai has a {cls}; choose another NAME')
 
 
 def new(name, root=ROOT):
