@@ -63,10 +63,9 @@ def optuna_sampler(
     from optuna.distributions import CategoricalDistribution
     from optuna.samplers import BaseSampler, QMCSampler
     class Phases(BaseSampler):
-        def before_trial(self, study, trial):
+        def infer_relative_search_space(self, study, trial):       # Optuna calls it before the first setting
             self.now = _sampler_at(place_of(study, trial.number), name, explore, seed)
             self.now.before_trial(study, trial)
-        def infer_relative_search_space(self, study, trial):
             if not isinstance(self.now, QMCSampler): return ranges
             return {k: d for k, d in ranges.items() if not isinstance(d, CategoricalDistribution)}
         def sample_relative(self, study, trial, space): return self.now.sample_relative(study, trial, space)
