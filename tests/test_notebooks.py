@@ -23,6 +23,7 @@ def run(path, log):
     from nbdev.test import test_nb
     for stream in (1, 2): os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     torch.set_num_threads(1)                      # small nets: on a busy machine threads only wait for each other
+    multiprocessing.set_start_method('fork', force=True)       # of its DataLoaders: that of an ordinary process, not of this one
     ok, _ = test_nb(path, skip_flags=['cuda', 'slow'], basepath=ROOT)
     sys.exit(0 if ok else 1)
 
