@@ -3,6 +3,7 @@
 The processes are forked from one that has imported the large packages below us, and nothing that gives a class new methods:
 with some seventy notebooks the imports would take longer than the tests.
 """
+import json
 import multiprocessing
 import os
 import sys
@@ -23,7 +24,7 @@ def run(path, log):
     from nbdev.test import test_nb
     for stream in (1, 2): os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     torch.set_num_threads(1)                      # small nets: on a busy machine threads only wait for each other
-    multiprocessing.set_start_method('fork', force=True)       # of its DataLoaders: that of an ordinary process, not of this one
+    multiprocessing.set_start_method('fork', force=True)       # of its DataLoaders: as in an ordinary process
     ok, _ = test_nb(path, skip_flags=['cuda', 'slow'], basepath=ROOT)
     sys.exit(0 if ok else 1)
 
@@ -43,7 +44,8 @@ def test_notebook(path, tmp_path):
 
 
 def test_a_failure_is_seen(tmp_path):
-    text = '{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": null, "source": "1/0"}], ' \
-           '"metadata": {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}'
+    cell = dict(cell_type='code', id='a', metadata={}, outputs=[], execution_count=None, source='1/0')
+    kernel = dict(display_name='python3', language='python', name='python3')
+    text = json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5))
     (tmp_path/'fails.ipynb').write_text(text)
     assert 'ZeroDivisionError' in failed(tmp_path/'fails.ipynb', tmp_path)
