@@ -34,7 +34,9 @@ def failed(path, folder):
     process = PROCESSES.Process(target=run, args=(path, folder/'log'))
     process.start()
     process.join()
-    if process.exitcode: return (folder/'log').read_text(errors='replace')[-8000:] if (folder/'log').exists() else f'exit {process.exitcode}'
+    if not process.exitcode: return
+    log = folder/'log'
+    return log.read_text(errors='replace')[-8000:] if log.exists() else f'exit {process.exitcode}'
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.relative_to(ROOT/'nbs').as_posix())
